@@ -1,0 +1,137 @@
+"""Do the commands say what can be named, keep stdout for results, and load nothing heavy to print help?"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from turbo_eval.cli import app
+from turbo_eval.models import MODELS, find_model, kind_of, weights_sha256
+from turbo_eval.scorers.vbench.spec import NAMES
+from turbo_train.errors import UserError
+from turbo_train.exits import STOPPED, exit_code_of
+
+HEAVY = ("torch", "diffusers", "transformers", "open_clip", "cv2", "av", "matplotlib", "pandas", "scipy")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["vbench", "--help"], ["list", "models"], ["list", "dimensions"]])
+def test_help_and_lists_import_nothing_heavy(arguments: list[str]) -> None:
+    program = (
+        "import sys; from turbo_eval.cli import app\n"
+        f"try: app({arguments!r})\n"
+        "except SystemExit as end: assert end.code == 0, end.code\n"
+        f"sys.stderr.write(repr([m for m in {HEAVY!r} if m in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr == "[]"
+    assert done.stdout
+
+
+@pytest.mark.parametrize(("what", "expected"), [("models", "world-vcm"), ("suites", "world"), ("dimensions", "scene")])
+def test_list_prints_names_and_json(what: str, expected: str) -> None:
+    printed = CliRunner().invoke(app, ["list", what])
+    assert (printed.exit_code, expected in printed.stdout) == (0, True)
+    rows = json.loads(CliRunner().invoke(app, ["list", what, "--json"]).stdout)
+    assert expected in {row["name"] for row in rows}
+
+
+def test_list_dimensions_has_vbenchs_sixteen() -> None:
+    rows = json.loads(CliRunner().invoke(app, ["list", "dimensions", "--json"]).stdout)
+    assert [row["name"] for row in rows] == list(NAMES)
+
+
+def test_list_of_an_unknown_kind_says_what_was_meant() -> None:
+    done = CliRunner().invoke(app, ["list", "model"])
+    assert done.exit_code == 2
+    assert "did you mean models?" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_mistaken_option_is_a_usage_error() -> None:
+    assert CliRunner().invoke(app, ["vbench", "--modle", "x"]).exit_code == 2
+    assert CliRunner().invoke(app, ["vbench", "--samples", "0"]).exit_code == 2
+
+
+def test_vbench_without_a_model_names_the_options() -> None:
+    done = CliRunner().invoke(app, ["vbench"])
+    assert done.exit_code == 2
+    assert "neither --model nor --videos" in done.stderr
+
+
+def test_version_is_printed() -> None:
+    done = CliRunner().invoke(app, ["--version"])
+    assert (done.exit_code, done.stdout.startswith("turbo-eval")) == (0, True)
+
+
+def test_exit_codes_of_mistakes_signals_and_success(capsys: pytest.CaptureFixture[str]) -> None:
+    def mistake() -> None:
+        raise UserError(found="a cat", expected="a dog", run_next="whistle")
+
+    def signal() -> None:
+        raise KeyboardInterrupt
+
+    assert exit_code_of(lambda: None) == 0
+    assert exit_code_of(mistake) == 2
+    assert capsys.readouterr().err == "error: found a cat; expected a dog; try: whistle\n"
+    assert exit_code_of(signal) == STOPPED == 75
+    assert "Run the same command again" in capsys.readouterr().err
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        exit_code_of(lambda: 1 // 0)
+
+
+def test_terminate_arrives_as_an_interrupt() -> None:
+    program = (
+        "import os, signal, sys; from turbo_train.exits import exit_code_of\n"
+        "sys.exit(exit_code_of(lambda: os.kill(os.getpid(), signal.SIGTERM)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 75
+    assert "what was done is kept" in done.stderr
+
+
+def test_named_models_are_unique_and_say_their_licence() -> None:
+    assert len({entry.name for entry in MODELS}) == len(MODELS)
+    assert all(entry.licence and entry.description for entry in MODELS)
+
+
+def test_a_folder_is_a_model_by_its_layout(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    teacher, student = tmp_path / "teacher", tmp_path / "student"
+    (teacher / "unet").mkdir(parents=True)
+    student.mkdir()
+    (student / "config.json").write_text("{}")
+    assert (kind_of(teacher), kind_of(student), kind_of(tmp_path)) == ("teacher", "student", None)
+    assert find_model(str(teacher)).num_steps == 50
+    assert find_model(str(student)).num_steps == 4
+
+
+def test_the_guidance_scale_comes_from_the_models_own_record(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    teacher = tmp_path / "teacher"
+    (teacher / "unet").mkdir(parents=True)
+    assert find_model(str(teacher)).guidance_scale == 7.5
+    (tmp_path / "built.json").write_text('{"teacher": {"guidance_scale": 4}}')
+    assert find_model(str(teacher)).guidance_scale == 4.0
+    (teacher / "built.json").write_text('{"guidance_scale": 2.5}')
+    assert find_model(str(teacher)).guidance_scale == 2.5
+    (teacher / "built.json").write_text("{")
+    with pytest.raises(UserError, match="not readable as JSON"):
+        find_model(str(teacher))
+
+
+def test_the_digest_of_a_student_covers_its_teacher(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    teacher, student = tmp_path / "teacher", tmp_path / "student"
+    (teacher / "unet").mkdir(parents=True)
+    student.mkdir()
+    (student / "config.json").write_text("{}")
+    (teacher / "unet" / "weights").write_bytes(b"1")
+    before = weights_sha256(find_model(str(student)))
+    (teacher / "built.json").write_text("{}")
+    assert weights_sha256(find_model(str(student))) == before
+    (teacher / "unet" / "weights").write_bytes(b"2")
+    assert weights_sha256(find_model(str(student))) != before

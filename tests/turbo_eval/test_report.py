@@ -1,0 +1,92 @@
+"""What do the files of a run hold, and is the contact sheet made of the frames it was given?"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from turbo_eval.provenance import environment
+from turbo_eval.records import Prompt, ScoreRecord, canonical_line
+from turbo_eval.report import frame_indices, write_contact_sheet, write_results
+from turbo_eval.store import ModelIdentity, RunIdentity
+from turbo_eval.tables import build_table
+
+IDENTITY = RunIdentity("toy", "ab" * 32, (ModelIdentity("fast", 4, 7.5),), 1, 0)
+SCORES = [ScoreRecord("fast", f"p{i}", 0, metric, "s/1", 0.1 * i) for i in (2, 0, 1) for metric in ("b", "a")]
+
+
+def write(folder: Path, scores: list[ScoreRecord]) -> dict[str, Path]:
+    table = build_table(scores, models=["fast"], suite="toy", groups={})
+    paths = write_results(
+        folder, scores=scores, table=table, identity=IDENTITY, environment=environment(), timings={"generate_s": 1.5}
+    )
+    return {path.name: path for path in paths}
+
+
+def test_scores_are_canonical_whatever_the_order(tmp_path: Path) -> None:
+    first, second = write(tmp_path / "a", SCORES), write(tmp_path / "b", SCORES[::-1])
+    text = first["scores.jsonl"].read_text()
+    assert text == second["scores.jsonl"].read_text()
+    assert text.splitlines() == [canonical_line(s) for s in sorted(SCORES, key=lambda s: s.sort_key)]
+    assert platform.node() not in text and "time" not in text and str(tmp_path) not in text
+
+
+def test_results_hold_identity_environment_timings_and_rows(tmp_path: Path) -> None:
+    results = json.loads(write(tmp_path, SCORES)["results.json"].read_text())
+    assert results["schema_version"] == 1 and results["timings"] == {"generate_s": 1.5}
+    assert results["identity"]["models"][0] == {
+        "name": "fast",
+        "num_steps": 4,
+        "guidance_scale": 7.5,
+        "weights_sha256": None,
+    }
+    assert [row["metric"] for row in results["table"]["rows"]] == ["a", "b"]
+    assert results["table"]["rows"][0]["cells"][0]["interval"]["mean"] == pytest.approx(0.1)
+    assert results["environment"]["argv"] == sys.argv
+
+
+def test_the_environment_says_what_runs_here() -> None:
+    found = environment()
+    assert found.python == platform.python_version() and found.cores >= 1 and found.threads >= 1
+    assert found.packages["numpy"] == np.__version__ and found.cpu
+    assert found.git_commit is None or len(found.git_commit) == 40
+
+
+def test_frames_are_spread_from_the_first_to_the_last() -> None:
+    assert frame_indices(8, 8) == list(range(8)) and frame_indices(1, 8) == [0]
+    assert frame_indices(16, 4) == [0, 5, 10, 15]
+
+
+def test_the_sheet_shows_each_frame_three_times_as_large_and_says_what_is_missing(tmp_path: Path) -> None:
+    frames = np.zeros((8, 32, 32, 3), np.uint8)
+    frames[:, :, :, 0] = 100 + 15 * np.arange(8)[:, None, None]
+    rows = [
+        (Prompt("p0", "a red disc rests " * 40, held_out=True), {"fast": frames, "slow": frames[:4]}),
+        (Prompt("p1", "a disc"), {"slow": frames}),
+    ]
+    path = write_contact_sheet(tmp_path / "sheet.png", rows, models=["fast", "slow"])
+    sheet = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    for level in 100 + 15 * np.arange(8):
+        shown = int((sheet == [level, 0, 0]).all(axis=-1).sum())
+        assert shown == 96 * 96 * (3 if level < 160 else 2)
+    assert path.read_bytes() == write_contact_sheet(tmp_path / "2.png", rows, models=["fast", "slow"]).read_bytes()
+
+
+def test_a_large_clip_is_made_smaller(tmp_path: Path) -> None:
+    frames = np.full((16, 320, 512, 3), 200, np.uint8)
+    path = write_contact_sheet(
+        tmp_path / "s.png", [(Prompt("p", "x"), {"m": frames})], models=["m"], max_frames=4, scale=0.25
+    )
+    sheet = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    assert int((sheet == 200).all(axis=-1).sum()) == pytest.approx(4 * 80 * 128, rel=0.01)
+
+
+def test_a_sheet_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no clip"):
+        write_contact_sheet(tmp_path / "s.png", [], models=["m"])

@@ -1,0 +1,64 @@
+"""Which file of a folder is the clip of a prompt and a sample?
+
+VBench's naming, `{prompt}-{index}.mp4`, or `{prompt_id}-{index}.mp4`; any suffix of turbo_train.video_io. Names are
+compared in Unicode NFC, since some file systems store them decomposed. Nothing is decoded here.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from turbo_eval.records import Prompt
+from turbo_train.errors import UserError
+from turbo_train.video_io import VIDEO_SUFFIXES
+
+NAMES = "files named {prompt}-{index}.mp4 or {prompt_id}-{index}.mp4"
+
+
+@dataclass(frozen=True)
+class VideoFolder:
+    """The clips of a folder by the stem of their file's name."""
+
+    folder: Path
+    by_stem: Mapping[str, Path]
+
+    def find(self, prompt: Prompt, sample_index: int) -> Path | None:
+        """The file of a clip, or None."""
+        for key in (prompt.prompt_id, prompt.prompt):
+            if path := self.by_stem.get(unicodedata.normalize("NFC", f"{key}-{sample_index}")):
+                return path
+        return None
+
+
+def open_folder(folder: Path, prompts: Sequence[Prompt], samples: int) -> VideoFolder:
+    """List a folder. UserError: not a folder, no video in it, none that belongs to the prompts, two for one clip."""
+    if not folder.is_dir():
+        raise UserError(found=f"{folder} is not a folder", expected="a folder of clips", run_next=f"use {NAMES}")
+    files = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES)
+    if not files:
+        raise UserError(
+            found=f"no videos in {folder}",
+            expected=f"{NAMES} ({', '.join(sorted(VIDEO_SUFFIXES))})",
+            run_next="turbo-eval vbench --videos DIR with the folder that holds the clips",
+        )
+    by_stem: dict[str, Path] = {}
+    for path in files:
+        stem = unicodedata.normalize("NFC", path.stem)
+        if stem in by_stem:
+            raise UserError(
+                found=f"two videos for one clip: {by_stem[stem].name} and {path.name}",
+                expected="one file per prompt and sample",
+                run_next="move one of them away",
+            )
+        by_stem[stem] = path
+    found = VideoFolder(folder, by_stem)
+    if not any(found.find(prompt, index) for prompt in prompts for index in range(samples)):
+        raise UserError(
+            found=f"none of the {len(files)} videos in {folder} belongs to the suite (the first is {files[0].name})",
+            expected=f"{NAMES}, for example {prompts[0].prompt}-0.mp4 or {prompts[0].prompt_id}-0.mp4",
+            run_next="turbo-eval list suites",
+        )
+    return found

@@ -1,0 +1,123 @@
+"""How does a latent diffusion model, teacher or student, make the clips of a suite?
+
+text -> context; noise of (seed, prompt_id, sample_index) -> sampler -> latents -> VAE -> uint8 frames.
+A forward pass always has `batch` clips: a short last group is filled up by repeating its last clip, so a clip does
+not depend on which others were still missing. Texts are encoded one at a time for the same reason.
+Differs: T2V-Turbo's script truncates when it writes 8-bit frames; here they are rounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from turbo_eval.generators.base import Frames
+from turbo_eval.models import Kind
+from turbo_eval.records import Prompt
+from turbo_train.nets.protocols import Denoiser
+from turbo_train.nets.student import load_student
+from turbo_train.nets.teacher import Model, load_teacher
+from turbo_train.sampling.consistency import sample_consistency
+from turbo_train.sampling.ddim import sample_ddim
+from turbo_train.sampling.noise import clip_noise
+
+
+class CountedDenoiser:
+    """A denoiser that counts the rows it is given: the price of a clip that no machine changes."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self._denoiser = denoiser
+        self.prediction_type = denoiser.prediction_type
+        self.rows = 0
+
+    def __call__(
+        self,
+        x_BCTHW: Tensor,
+        t_B: Tensor,
+        context_BLD: Tensor,
+        *,
+        fps: int | None = None,
+        timestep_cond_BE: Tensor | None = None,
+    ) -> Tensor:
+        """The wrapped denoiser's output, unchanged."""
+        self.rows += len(x_BCTHW)
+        return self._denoiser(x_BCTHW, t_B, context_BLD, fps=fps, timestep_cond_BE=timestep_cond_BE)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a model is run. A teacher samples by DDIM with classifier-free guidance, a student by consistency steps."""
+
+    kind: Kind
+    num_steps: int
+    guidance_scale: float
+
+
+class LatentGenerator:
+    """A loaded model with its way of sampling."""
+
+    def __init__(self, model: Model, sampling: Sampling, batch: int = 4) -> None:
+        self.denoiser = CountedDenoiser(model.denoiser)
+        self.model = replace(model, denoiser=self.denoiser)
+        self.sampling = sampling
+        self._batch = batch
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of its clips."""
+        return float(self.model.fps)
+
+    @property
+    def batch(self) -> int:
+        """Clips in one forward pass."""
+        return self._batch
+
+    def one_at_a_time(self) -> LatentGenerator:
+        """The same model with one clip in a forward pass, for latency; it counts its calls separately."""
+        bare = replace(self.model, denoiser=self.denoiser._denoiser)
+        return LatentGenerator(bare, self.sampling, batch=1)
+
+    @torch.no_grad()
+    def generate(self, prompts: Sequence[Prompt], sample_indices: Sequence[int], seed: int) -> list[Frames]:
+        """One (T, H, W, 3) uint8 array for each pair of prompt and sample index, in order."""
+        wanted = list(zip(prompts, sample_indices, strict=True))
+        frames: list[Frames] = []
+        for start in range(0, len(wanted), self._batch):
+            group = wanted[start : start + self._batch]
+            padded = group + group[-1:] * (self._batch - len(group))
+            frames += self._forward(padded, seed)[: len(group)]
+        return frames
+
+    def _forward(self, group: Sequence[tuple[Prompt, int]], seed: int) -> list[Frames]:
+        context = torch.cat([self.model.text([prompt.prompt]) for prompt, _ in group])
+        noise = self._noise(group, seed, "initial").to(context.device)
+        steps, scale = self.sampling.num_steps, self.sampling.guidance_scale
+        if self.sampling.kind == "teacher":
+            empty = self.model.text([""])
+            z_0 = sample_ddim(self.model, context, empty, noise, num_steps=steps, guidance_scale=scale)
+        else:
+            fresh = [self._noise(group, seed, f"step-{k}").to(context.device) for k in range(1, steps)]
+            z_0 = sample_consistency(self.model, context, noise, fresh, num_steps=steps, guidance_scale=scale)
+        return list(to_uint8(self.model.vae.decode(z_0)))
+
+    def _noise(self, group: Sequence[tuple[Prompt, int]], seed: int, purpose: str) -> Tensor:
+        shape = self.model.latent_shape
+        return torch.stack([clip_noise(seed, prompt.prompt_id, index, shape, purpose) for prompt, index in group])
+
+
+def to_uint8(frames_BTCHW: Tensor) -> Frames:
+    """(B, T, 3, H, W) in [-1, 1], values outside clamped, to (B, T, H, W, 3) uint8."""
+    levels = (frames_BTCHW.float().clamp(-1, 1) + 1) * 127.5
+    array: Frames = levels.round().to(torch.uint8).permute(0, 1, 3, 4, 2).contiguous().cpu().numpy()
+    return np.ascontiguousarray(array)
+
+
+def load_generator(kind: Kind, folder: Path, num_steps: int, guidance_scale: float, batch: int) -> LatentGenerator:
+    """Load the weights of a folder."""
+    model = load_teacher(folder) if kind == "teacher" else load_student(folder)
+    return LatentGenerator(model, Sampling(kind, num_steps, guidance_scale), batch)

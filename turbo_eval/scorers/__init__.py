@@ -1,0 +1,1 @@
+"""What number does a clip get? One small class per metric, all behind `base.Scorer`."""

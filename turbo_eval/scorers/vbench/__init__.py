@@ -1,0 +1,1 @@
+"""How are VBench's sixteen dimensions computed? `spec` has the facts, one file per dimension has its formula."""

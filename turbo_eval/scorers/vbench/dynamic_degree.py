@@ -1,0 +1,65 @@
+"""Does anything in the clip move far enough? 1 (dynamic) or 0.
+
+Frames are taken at about 8 a second (every max(1, round(fps / 8))-th of them); r of a consecutive pair is the mean of the largest
+int(0.05 H W) flow magnitudes; the clip is dynamic when at least round(4 n / 16) of the pairs of its n frames have
+r > 6 min(h, w) / 256   (vbench 0.1.5, dynamic_degree; Python's round: half to even). Pairs are tried in order and the verdict stands
+as soon as it is certain, which cannot change it.
+VBench's flow is RAFT's; the embedded tier's is OpenCV's (encoders/dense_flow.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from turbo_eval.scorers.base import TOO_SHORT, Clip, Features, Score
+from turbo_eval.scorers.vbench.encoders import DenseFlow, FloatArray, clip_flow
+from turbo_eval.scorers.vbench.spec import DYNAMIC_DEGREE
+
+TOP_SHARE = 0.05
+
+
+def radius(flow_HW2: FloatArray) -> float:
+    """r: the mean of the largest 5 % of flow magnitudes, px."""
+    magnitudes = np.sort(np.hypot(flow_HW2[..., 0], flow_HW2[..., 1]), axis=None)
+    return float(np.mean(magnitudes[-max(1, int(TOP_SHARE * magnitudes.size)) :]))
+
+
+def sampled_indices(frames: int, fps: float) -> range:
+    """The frames that are looked at: about 8 a second."""
+    return range(0, frames, max(1, round(fps / 8)))
+
+
+def is_dynamic(radii_px: Iterable[float], num_frames: int, short_side_px: int) -> bool:
+    """VBench's verdict from the radii of the n - 1 pairs of n frames, in order; stops as soon as it is certain."""
+    threshold_px = 6.0 * short_side_px / 256
+    wanted = round(4 * num_frames / 16)
+    found, left = 0, num_frames - 1
+    for radius_px in radii_px:
+        found += radius_px > threshold_px
+        left -= 1
+        if found >= wanted:  # VBench tests after each pair, so that wanted = 0 (n = 2) is dynamic at once
+            return True
+        if found + left < wanted:
+            return False
+    return False
+
+
+class DynamicDegree:
+    """The rule over any dense flow."""
+
+    metric = DYNAMIC_DEGREE
+
+    def __init__(self, encoder: DenseFlow) -> None:
+        self.encoder = encoder
+        self.scorer_id = encoder.encoder_id
+
+    def score(self, clip: Clip, features: Features) -> Score:
+        """1.0 for a dynamic clip, else 0.0; the dimension's mean is the share of dynamic clips."""
+        kept = sampled_indices(len(clip.frames_THWC), clip.fps)
+        if len(kept) < 2:
+            return Score.none(TOO_SHORT)
+        pairs = zip(kept, kept[1:], strict=False)
+        radii_px = (radius(clip_flow(self.encoder, features, first, second)) for first, second in pairs)
+        return Score.of(float(is_dynamic(radii_px, len(kept), min(clip.frames_THWC.shape[1:3]))))

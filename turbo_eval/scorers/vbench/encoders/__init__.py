@@ -1,0 +1,110 @@
+"""What do several dimensions share? The protocols that encoders fill, and the arithmetic on their features.
+
+The embedded encoders (`judges`, `dense_flow`) and the official ones enter the dimension files through these
+protocols only. Arrays are numpy, so that a dimension file needs no torch.
+Shape legend: N frames, T frames in order, C colours, H W pixels, D feature width.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turbo_eval.scorers.base import Features
+
+FloatArray = NDArray[np.float32]
+ByteArray = NDArray[np.uint8]
+IntArray = NDArray[np.int64]
+
+
+class ImageFeatures(Protocol):
+    """An image tower. `encoder_id` names the weights."""
+
+    encoder_id: str
+
+    def image_features(self, frames_NCHW: FloatArray) -> FloatArray:
+        """(N, D) features of RGB frames in [0, 1]; the encoder resizes and normalises as it was trained."""
+
+
+class VideoText(Protocol):
+    """A video tower and a text tower in one space. `num_frames` is what the video tower takes."""
+
+    encoder_id: str
+    num_frames: int
+
+    def video_features(self, frames_TCHW: FloatArray) -> FloatArray:
+        """(D,) feature of one clip of `num_frames` RGB frames in [0, 1]."""
+
+    def text_features(self, text: str) -> FloatArray:
+        """(D,) feature of one text."""
+
+
+class DenseFlow(Protocol):
+    """Optical flow between two frames."""
+
+    encoder_id: str
+
+    def flow(self, first_HWC: ByteArray, second_HWC: ByteArray) -> FloatArray:
+        """(H', W', 2) motion in input pixels from first to second; H', W' may be a padded grid (RAFT's is)."""
+
+
+class FrameInterpolator(Protocol):
+    """The frame half-way between two frames."""
+
+    encoder_id: str
+
+    def middle(self, first_HWC: ByteArray, second_HWC: ByteArray) -> ByteArray:
+        """(H, W, C) uint8 RGB, the same size as its inputs."""
+
+
+def middle_indices(length: int, count: int) -> IntArray:
+    """Indices of VBench's `middle` sampling of `count` frames from `length` (load_video, vbench 0.1.5).
+
+    The clip is cut into k = min(count, length) equal parts and the middle frame of each is taken; if the clip
+    is shorter than `count`, the last index is repeated.
+    """
+    kept = min(count, length)
+    edges = np.linspace(0, length, kept + 1).astype(np.int64)
+    index = (edges[:-1] + edges[1:] - 1) // 2
+    return np.concatenate([index, np.full(count - kept, index[-1])]).astype(np.int64)
+
+
+def cosine(a_ND: NDArray[np.floating], b_ND: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Cosine of matching rows, in float64; 0 where a feature vanishes."""
+    a, b = (np.asarray(x, np.float64) for x in (a_ND, b_ND))
+    norm = np.maximum(np.linalg.norm(a, axis=-1), 1e-12) * np.maximum(np.linalg.norm(b, axis=-1), 1e-12)
+    return np.asarray((a * b).sum(-1) / norm, np.float64)
+
+
+def consistency(features_TD: FloatArray) -> float:
+    """VBench's similarity rule of subject and background: the mean over frames i >= 1 of s_i.
+
+    s_i = (max(0, cos(f_{i-1}, f_i)) + max(0, cos(f_0, f_i))) / 2   (arXiv 2311.17982, section 3.1; vbench 0.1.5)
+    """
+    previous = np.maximum(cosine(features_TD[:-1], features_TD[1:]), 0.0)
+    first = np.maximum(cosine(features_TD[:1], features_TD[1:]), 0.0)
+    return float(np.mean((previous + first) / 2))
+
+
+def clip_image_features(encoder: ImageFeatures, features: Features) -> FloatArray:
+    """(T, D) features of every frame of the clip, computed once however many dimensions ask."""
+
+    return features.get(("image", encoder.encoder_id), lambda: encoder.image_features(features.frames_TCHW))
+
+
+def clip_video_features(encoder: VideoText, features: Features) -> FloatArray:
+    """(D,) feature of the clip's `middle` frames, computed once however many dimensions ask."""
+
+    def compute() -> FloatArray:
+        frames = features.frames_TCHW
+        return encoder.video_features(frames[middle_indices(len(frames), encoder.num_frames)])
+
+    return features.get(("video", encoder.encoder_id), compute)
+
+
+def clip_flow(encoder: DenseFlow, features: Features, first: int, second: int) -> FloatArray:
+    """(H', W', 2) flow between two frames of the clip, computed once however many dimensions ask."""
+    frames = features.clip.frames_THWC
+    return features.get(("flow", encoder.encoder_id, first, second), lambda: encoder.flow(frames[first], frames[second]))

@@ -1,0 +1,44 @@
+"""Can every second frame be foretold from its neighbours?
+
+The odd frames are dropped and interpolated back from the even ones; d_k = mean |interpolated - original| over pixels and
+channels of uint8 frames; score = (255 - mean d_k) / 255   (arXiv 2311.17982, section 3.1; vbench 0.1.5). The last odd frame of an
+even-length clip has no right neighbour and is not used. VBench interpolates with AMT-S, the embedded tier along OpenCV's
+dense flow (encoders/dense_flow.py).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turbo_eval.scorers.base import Clip, Features, Score
+from turbo_eval.scorers.vbench.encoders import FrameInterpolator
+from turbo_eval.scorers.vbench.spec import MOTION_SMOOTHNESS
+
+TOO_SHORT_TO_INTERPOLATE = "needs at least three frames"
+
+
+def smoothness(differences: NDArray[np.float64]) -> float:
+    """Score in [0, 1] from the mean absolute differences d_k, which are in 0..255."""
+    return (255.0 - float(np.mean(differences))) / 255.0
+
+
+class MotionSmoothness:
+    """The rule over any frame interpolator."""
+
+    metric = MOTION_SMOOTHNESS
+
+    def __init__(self, interpolator: FrameInterpolator) -> None:
+        self.interpolator = interpolator
+        self.scorer_id = interpolator.encoder_id
+
+    def score(self, clip: Clip, features: Features) -> Score:
+        """Of the odd frames that have a neighbour on both sides."""
+        frames = clip.frames_THWC
+        if len(frames) < 3:
+            return Score.none(TOO_SHORT_TO_INTERPOLATE)
+        differences = [
+            np.abs(self.interpolator.middle(frames[k - 1], frames[k + 1]).astype(np.int16) - frames[k]).mean(dtype=np.float64)
+            for k in range(1, len(frames) - 1, 2)
+        ]
+        return Score.of(smoothness(np.array(differences)))

@@ -1,0 +1,26 @@
+"""Does the clip as a whole show what its text says?
+
+score = cos(video feature, text feature)   (arXiv 2311.17982, section 3.2; ViCLIP in VBench, a judge of the world in the embedded
+tier). The video tower sees VBench's `middle` frames; a clip that is too short repeats its last frame, so one frame is enough.
+"""
+
+from __future__ import annotations
+
+from turbo_eval.scorers.base import Clip, Features, Score
+from turbo_eval.scorers.vbench.encoders import VideoText, clip_video_features, cosine
+from turbo_eval.scorers.vbench.spec import OVERALL_CONSISTENCY
+
+
+class OverallConsistency:
+    """The cosine over any pair of towers. Scores lie in [-1, 1]; VBench's own seldom leave 0..0.364."""
+
+    metric = OVERALL_CONSISTENCY
+
+    def __init__(self, encoder: VideoText) -> None:
+        self.encoder = encoder
+        self.scorer_id = encoder.encoder_id
+
+    def score(self, clip: Clip, features: Features) -> Score:
+        """Of the clip and its prompt, as it stands."""
+        video_D = clip_video_features(self.encoder, features)
+        return Score.of(float(cosine(video_D, self.encoder.text_features(clip.prompt.prompt))))

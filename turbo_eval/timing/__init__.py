@@ -1,0 +1,1 @@
+"""How long does a clip take? See measure.py for the method."""

@@ -1,0 +1,102 @@
+"""How long does one clip take each model, and how many times through its network does it go?
+
+Measured apart from the run's own generation, because that works in batches: one clip at a time, from text to 8-bit
+frames, both models in turn (measure.measure_race). Kept in the run's folder as latency.json, and measured again only
+when the machine or its number of threads is another.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+from turbo_eval.generators.base import Generator
+from turbo_eval.records import Prompt
+from turbo_eval.timing.measure import Race, Rules, Timing, measure, measure_race
+
+FILE = "latency.json"
+METHOD = "one clip at a time, text to 8-bit frames, interleaved ABBA; median with 95 % bootstrap interval"
+
+
+class Rows(Protocol):
+    """What counts the rows that went through a network."""
+
+    rows: int
+
+
+class CountedGenerator(Generator, Protocol):
+    """A generator whose denoiser counts."""
+
+    @property
+    def denoiser(self) -> Rows:
+        """The counting denoiser."""
+        ...
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds per clip and network evaluations per clip of each model; the speed-up of the first over the second."""
+
+    timings: Mapping[str, Timing]
+    evaluations: Mapping[str, int]
+    speed_up: tuple[float, float, float] | None  # ratio of medians, low, high
+
+    def to_json(self) -> dict[str, object]:
+        """For results.json."""
+        per_model = {
+            name: {**asdict(timing), "runs_s": list(timing.runs_s), "network_evaluations": self.evaluations[name]}
+            for name, timing in self.timings.items()
+        }
+        speed_up = dict(zip(("ratio", "low", "high"), self.speed_up, strict=True)) if self.speed_up else None
+        return {"method": METHOD, "per_clip": per_model, "speed_up": speed_up}
+
+
+def evaluations_of(generator: CountedGenerator, prompt: Prompt, seed: int) -> int:
+    """Rows that go through the network for one clip. Classifier-free guidance needs two a step."""
+    before = generator.denoiser.rows
+    generator.generate([prompt], [0], seed)
+    return generator.denoiser.rows - before
+
+
+def measure_latency(
+    generators: Mapping[str, CountedGenerator], prompt: Prompt, seed: int, rules: Rules | None = None
+) -> Latency:
+    """Latency of one or two models whose generators make one clip in a forward pass."""
+    works = [lambda g=g: g.generate([prompt], [0], seed) for g in generators.values()]  # type: ignore[misc]
+    evaluations = {name: evaluations_of(g, prompt, seed) for name, g in generators.items()}
+    if len(works) == 1:
+        (name,) = generators
+        return Latency({name: measure(works[0], rules)}, evaluations, None)
+    race: Race = measure_race(works[0], works[1], rules)
+    timings = dict(zip(generators, (race.a, race.b), strict=True))
+    return Latency(timings, evaluations, (race.speed_up, race.low, race.high))
+
+
+def read_latency(folder: Path, machine: Mapping[str, object]) -> Latency | None:
+    """What an earlier call measured on the same machine, or None."""
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["machine"] != dict(machine):
+            return None
+        rows = {name: dict(row) for name, row in kept["per_clip"].items()}
+        evaluations = {name: int(row.pop("network_evaluations")) for name, row in rows.items()}
+        timings = {name: Timing(**{**row, "runs_s": tuple(row["runs_s"])}) for name, row in rows.items()}
+        ratio = kept["speed_up"]
+        speed_up = (ratio["ratio"], ratio["low"], ratio["high"]) if ratio else None
+    except (ValueError, KeyError, TypeError):
+        return None  # cut short by a kill, or of an older version: measuring again costs a minute
+    return Latency(timings, evaluations, speed_up)
+
+
+def write_latency(folder: Path, latency: Latency, machine: Mapping[str, object]) -> None:
+    """Keep it for the next call."""
+    text = json.dumps({**latency.to_json(), "machine": dict(machine)}, indent=1, sort_keys=True)
+    partial = folder / f"{FILE}.partial"
+    partial.write_text(text + "\n", encoding="utf-8")
+    partial.replace(folder / FILE)

@@ -1,0 +1,83 @@
+"""Which commands does `turbo-train` have? Parsing only; the work lies in turbo_train.world.build."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from turbo_train.exits import exit_code_of
+
+app = typer.Typer(
+    name="turbo-train",
+    help="Make few-step text-to-video students from a diffusion teacher.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+world = typer.Typer(help="The embedded world: a small teacher, students, rewards and judges.", no_args_is_help=True)
+app.add_typer(world, name="world")
+
+
+def _print_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    try:
+        typer.echo(f"turbo-train {version('turbo-eval')}")
+    except PackageNotFoundError:
+        typer.echo("turbo-train (not installed: run from a checkout)")
+    raise typer.Exit
+
+
+@app.callback()
+def root(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Make few-step text-to-video students from a diffusion teacher."""
+
+
+@world.command("build")
+def world_build(
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the finished weights. Default: where the package looks.")
+    ] = None,
+    work: Annotated[Path, typer.Option(help="Folder of checkpoints: a stopped build goes on from here.")] = Path(
+        "runs/world-build"
+    ),
+    stages: Annotated[str | None, typer.Option(help="Only these stages, separated by commas.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = os.cpu_count() or 1,
+) -> None:
+    """Train the world's networks from nothing: seeded, resumable, on a CPU in hours or on a GPU in minutes."""
+    raise typer.Exit(exit_code_of(lambda: _build(out, work, stages, threads)))
+
+
+def _build(out: Path | None, work: Path, stages: str | None, threads: int) -> None:
+    import torch
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    import turbo_train.world
+    from turbo_train.world.build.stages import build
+
+    torch.set_num_threads(threads)
+    names = tuple(name.strip() for name in stages.split(",") if name.strip()) if stages else None
+    target = out or Path(turbo_train.world.__path__[0]) / "weights"
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("world", total=None)
+
+        def report(done: int, total: int, figures: object) -> None:
+            progress.update(bar, completed=done, total=total)
+
+        build(target, work, names, report)
+    typer.echo(f"weights: {target}", err=True)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

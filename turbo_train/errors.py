@@ -1,0 +1,34 @@
+"""What does a program say when the user, and not the code, has to change something?
+
+A UserError names three things: what was found, what was expected, what to run next. The command lines print
+`str(error)` without a traceback and leave with `exit_code`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+
+class UserError(Exception):
+    """A mistake that the user can mend: bad usage, or a prerequisite that is missing. Exit code 2.
+
+    found, expected, run_next: clauses without a full stop; an empty one is left out of the message.
+    """
+
+    exit_code = 2
+
+    def __init__(self, *, found: str, expected: str = "", run_next: str = "") -> None:
+        parts = (("found", found), ("expected", expected), ("try:", run_next))
+        super().__init__("; ".join(f"{label} {text}" for label, text in parts if text))
+        self.found, self.expected, self.run_next = found, expected, run_next
+
+    def __reduce__(self) -> tuple[Callable[[], UserError], tuple[()]]:
+        # An exception with keyword arguments does not come back from a worker process by itself.
+        return partial(type(self), found=self.found, expected=self.expected, run_next=self.run_next), ()
+
+
+class Incomplete(UserError):
+    """What is there is right, but not enough to answer: clips are missing, or too few. Exit code 3."""
+
+    exit_code = 3

@@ -1,0 +1,48 @@
+"""How does a command end? A user's mistake is one message and a code; a signal keeps everything and says so.
+
+Exit codes of both programs: 0 done, 1 regression, 2 usage or missing prerequisite, 3 incomplete data, 4 invalid
+measurement or infrastructure, 75 stopped by a signal with everything kept (EX_TEMPFAIL of BSD's sysexits.h).
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from turbo_train.errors import UserError
+
+STOPPED = 75
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def terminate_is_interrupt() -> Iterator[None]:
+    """Inside, SIGTERM (a scheduler's or a spot machine's notice) arrives as KeyboardInterrupt, as SIGINT does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def exit_code_of(work: Callable[[], int | None]) -> int:
+    """Run a command's work and say on stderr why it ended early. Errors that are bugs keep their traceback."""
+    try:
+        with terminate_is_interrupt():
+            return work() or 0
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped by a signal; what was done is kept. Run the same command again to go on.\n")
+        return STOPPED

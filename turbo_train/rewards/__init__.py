@@ -1,0 +1,1 @@
+"""How well do frames match words? Reward models: frozen, differentiable in the frames, one file per family."""

@@ -1,0 +1,1 @@
+"""How does noise become a clip? DDIM for teachers, consistency steps for students; noise that no batch changes."""

@@ -1,0 +1,207 @@
+"""How does a clip become a file, and a file a clip again?
+
+Writing: H.264 in mp4 through PyAV; the same frames give the same bytes (one thread, no time stamps, no version
+strings), and a file under its final name is always whole (temporary name, fsync, rename).
+Reading: every frame or none. A file whose header promises more than can be decoded is an UnreadableVideo, never
+a shorter clip: a score of half a clip would be a wrong number.
+Shape legend: T frames, H, W pixels, C = 3 (RGB, uint8).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turbo_train.errors import UserError
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+VIDEO_SUFFIXES = (".avi", ".gif", ".mp4", ".webm")
+
+GIF_IMAGE, GIF_TRAILER = 0x2C, 0x3B  # GIF89a specification, sections 20 and 27
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+MICROSECONDS_PER_S = 1_000_000  # the unit of a container's duration (AV_TIME_BASE)
+
+Frames = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Video:
+    """A decoded clip. frames_THWC: uint8 RGB, at least one frame. fps: frames per second of playing time."""
+
+    frames_THWC: Frames
+    fps: float
+
+
+class UnreadableVideo(UserError):
+    """A file that cannot be decoded as a whole clip."""
+
+
+def write_mp4(
+    path: Path,
+    frames_THWC: Frames,
+    fps: float,
+    *,
+    crf: int = 10,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    lossless: bool = False,
+) -> None:
+    """Write (T, H, W, 3) uint8 RGB frames; T >= 1, fps > 0. Missing folders are made.
+
+    crf: x264's constant rate factor, 0 to 51, smaller is better. lossless: keep every pixel (libx264rgb, qp 0;
+    few browsers play it); crf, codec and pix_fmt then do not apply.
+    Raises UserError for odd sizes (chroma of yuv420p is shared by 2x2 pixels) and for a place that cannot be
+    written, ValueError for frames that are not such an array.
+    """
+    frames = np.ascontiguousarray(frames_THWC)
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames):
+        raise ValueError(f"frames are {frames.dtype} {frames.shape}; expected uint8 (T >= 1, H, W, 3)")
+    if not fps > 0:
+        raise ValueError(f"fps is {fps}; expected a positive number")
+    if lossless:
+        codec, pix_fmt, quality = "libx264rgb", "rgb24", {"qp": "0"}
+    else:
+        quality = {"crf": str(crf)}
+    height, width = frames.shape[1:3]
+    if pix_fmt == "yuv420p" and (height % 2 or width % 2):
+        raise UserError(
+            found=f"frames of {width}x{height} px for {path}",
+            expected="an even width and an even height (yuv420p stores colour per 2x2 pixels)",
+            run_next="a size that is a multiple of 2",
+        )
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _encode(partial, frames, fps, codec, pix_fmt, quality)
+            _sync(partial)
+            partial.replace(path)
+            _sync(path.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno not in NOT_WRITABLE:
+            raise
+        raise UserError(
+            found=f"{path} cannot be written ({os.strerror(error.errno or 0)})",
+            expected="a folder that you may write to",
+            run_next="the same command with another output folder",
+        ) from error
+
+
+def _encode(path: Path, frames: Frames, fps: float, codec: str, pix_fmt: str, quality: dict[str, str]) -> None:
+    import av
+
+    options = {"fflags": "+bitexact", "movflags": "+faststart"}
+    with av.open(str(path), "w", format="mp4", options=options) as container:
+        # One thread: x264 splits frames by thread count, so the bytes would depend on the machine.
+        settings = {"threads": "1", "flags": "+bitexact", **quality}
+        stream: Any = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=settings)
+        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], pix_fmt
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_video(path: Path) -> Video:
+    """Decode every frame of the first video stream of an mp4, gif, avi or webm file.
+
+    Raises UnreadableVideo for a file that is missing, empty, not a video, without frames, or cut off.
+    """
+    import av
+
+    if not path.is_file():
+        raise _unreadable(path, "is a folder" if path.is_dir() else "does not exist")
+    if not path.stat().st_size:
+        raise _unreadable(path, "is empty (0 bytes)")
+    try:
+        with av.open(str(path)) as container:
+            return _decode(path, container)
+    except av.error.FFmpegError as error:
+        raise _unreadable(path, f"is not a video, or is cut off ({error.strerror})") from error
+
+
+def _decode(path: Path, container: InputContainer) -> Video:
+    import av
+
+    if not container.streams.video:
+        raise _unreadable(path, "has no video stream")
+    stream = container.streams.video[0]
+    frames: list[Frames] = []
+    end_s, hidden, damaged = 0.0, 0, False  # hidden: decoded but outside the edit list, so not part of the clip
+    try:
+        for packet in container.demux(stream):
+            hidden += packet.is_discard
+            damaged |= packet.is_corrupt
+            frames += [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in packet.decode()]
+            if packet.pts is not None:
+                end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+    except av.error.FFmpegError:
+        damaged = True
+    promised = stream.frames - hidden  # by the header of mp4 and avi; webm and gif have no count
+    if not frames and not damaged and promised <= 0:
+        raise _unreadable(path, "has no frames")
+    if damaged or len(frames) < promised or _stops_early(path, container, end_s):
+        of = f" of {promised}" if promised > len(frames) else ""
+        raise _unreadable(path, f"is cut off or damaged: {len(frames)}{of} frames decode")
+    if len({frame.shape for frame in frames}) > 1:
+        raise _unreadable(path, "changes its frame size on the way")
+    rate = stream.average_rate or stream.guessed_rate
+    if not rate:
+        raise _unreadable(path, "has no frame rate")
+    return Video(np.stack(frames), float(rate))
+
+
+def _stops_early(path: Path, container: InputContainer, end_s: float) -> bool:
+    """Is a file without a frame count cut off? `end_s` is where its last frame ends."""
+    if container.format.name == "gif":
+        return not _gif_ends(path.read_bytes())
+    rate = container.streams.video[0].average_rate
+    if container.streams.video[0].frames or len(container.streams) > 1 or not container.duration or not rate:
+        return False  # counted already; or the duration may be the sound's; or a live recording without one
+    return end_s < container.duration / MICROSECONDS_PER_S - 0.5 / float(rate)
+
+
+def _gif_ends(data: bytes) -> bool:
+    """Do the blocks of a GIF lead to its trailer? GIF89a specification, sections 18 to 27."""
+
+    def table(flags: int) -> int:
+        return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+    try:
+        at = 13 + table(data[10])  # header, logical screen descriptor, global colour table
+        while data[at] != GIF_TRAILER:
+            # An image: separator, descriptor (9), local colour table, LZW code size. An extension: 0x21, label.
+            at += 11 + table(data[at + 9]) if data[at] == GIF_IMAGE else 2
+            while data[at]:  # sub-blocks, each behind its length; an empty one ends the block
+                at += 1 + data[at]
+            at += 1
+    except IndexError:
+        return False
+    return True
+
+
+def _unreadable(path: Path, what: str) -> UnreadableVideo:
+    return UnreadableVideo(
+        found=f"{path} {what}",
+        expected=f"a whole video file ({', '.join(VIDEO_SUFFIXES)})",
+        run_next="generate or copy this clip again",
+    )

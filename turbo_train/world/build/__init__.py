@@ -1,0 +1,1 @@
+"""How are the world's networks made? One file per network, one loop (`fit`), one order (`stages`)."""
