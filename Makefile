@@ -38,7 +38,8 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 lock: $(STAMP)
-	$(PIP) freeze --exclude-editable --exclude vbench > constraints.txt
+	(head -n 1 constraints.txt; $(PIP) freeze --all --exclude-editable --exclude vbench --exclude pip) > $(VENV)/lock
+	mv $(VENV)/lock constraints.txt
 	touch $(STAMP)
 
 clean:

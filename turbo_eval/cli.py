@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from turbo_eval.contestants import Request
+from turbo_train import __version__
 from turbo_train.exits import exit_code_of
 
 app = typer.Typer(
@@ -30,13 +30,9 @@ WIDTH_IN_FILES = 140  # columns when stdout is no terminal
 
 
 def _print_version(wanted: bool) -> None:
-    if not wanted:
-        return
-    try:
-        typer.echo(f"turbo-eval {version('turbo-eval')}")
-    except PackageNotFoundError:
-        typer.echo("turbo-eval (not installed: run from a checkout)")
-    raise typer.Exit
+    if wanted:
+        typer.echo(f"turbo-eval {__version__}")
+        raise typer.Exit
 
 
 @app.callback()

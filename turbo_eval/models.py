@@ -1,8 +1,8 @@
 """Which models can be named on the command line, and what does each need to run?
 
 A model is a folder in one of two layouts: a teacher (diffusers' sub-folders, `unet/` among them) or a student
-(`config.json` and an adapter, beside its teacher). Any such folder can be given by its path; the table only adds
-names, descriptions and licences. This module reads no weights and imports no torch.
+(`config.json` and `adapter.safetensors`, beside its teacher). Any such folder can be given by its path; the table
+only adds names, descriptions and licences. This module reads no weights and imports no torch.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def kind_of(folder: Path) -> Kind | None:
     """Which layout a folder has, or None."""
     if (folder / "unet").is_dir():
         return "teacher"
-    return "student" if (folder / "config.json").is_file() else None
+    student = (folder / "config.json").is_file() and (folder / "adapter.safetensors").is_file()
+    return "student" if student else None
 
 
 def near(name: str, names: Iterable[str]) -> str:
@@ -105,7 +106,7 @@ def find_model(name_or_path: str) -> ModelEntry:
     if kind is None:
         raise UserError(
             found=f"{folder} holds no model",
-            expected="a teacher (unet/, vae/, text_encoder/, ...) or a student (config.json and an adapter)",
+            expected="a teacher (unet/, vae/, text_encoder/, ...) or a student (config.json, adapter.safetensors)",
             run_next="turbo-eval list models",
         )
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name)
@@ -119,9 +120,9 @@ def weights_sha256(entry: ModelEntry) -> str:
     Records are left out: they say how the weights were made, and rewriting one changes no clip.
     """
     folders = [entry.folder]
-    beside = entry.folder.parent / "teacher"
-    if entry.kind == "student" and beside.is_dir():
-        folders.append(beside)
+    if entry.kind == "student":
+        teacher = _read(entry.folder / "config.json").get("teacher", "teacher")
+        folders.append(entry.folder.resolve().parent / str(teacher))
     whole = hashlib.sha256()
     for folder in folders:
         for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != RECORD):

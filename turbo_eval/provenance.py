@@ -110,7 +110,7 @@ def _gpus() -> tuple[str, ...]:
 
 
 def _git() -> tuple[str | None, bool | None]:
-    """(commit, dirty). Asked only where this very file is tracked: a virtual environment inside another project is not."""
+    """(commit, dirty). Asked only where this very file is tracked: an environment inside another project is not."""
     here = Path(__file__).resolve()
 
     def git(*arguments: str) -> str | None:

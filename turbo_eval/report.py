@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import io
 import json
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,13 +131,14 @@ def _text(draw: ImageDraw, corner: tuple[int, int], text: str, width: int, colou
     font = ImageFont.load_default(size=CAPTION_PX)
     line = " ".join(text.split())
     if draw.textlength(line, font=font) > width:
-        while line and draw.textlength(line + "...", font=font) > width:
-            line = line[:-1]
-        line += "..."
+        fits = (
+            bisect_right(range(len(line)), width, key=lambda n: ceil(draw.textlength(f"{line[:n]}...", font=font))) - 1
+        )
+        line = line[: max(fits, 0)] + "..."
     draw.text(corner, line, fill=colour, font=font)
 
 
 def _png(sheet: Image) -> bytes:
     stream = io.BytesIO()
-    sheet.save(stream, format="PNG", optimize=True)
+    sheet.save(stream, format="PNG")
     return stream.getvalue()

@@ -101,7 +101,9 @@ class Run:
                 raise self._score_ledger.broken(number, str(error)) from error
         for ledger in (self._clip_ledger, self._score_ledger):
             if ledger.repaired_bytes:
-                self.notes.append(f"{ledger.path.name}: cut off an unfinished last line ({ledger.repaired_bytes} bytes)")
+                self.notes.append(
+                    f"{ledger.path.name}: cut off an unfinished last line ({ledger.repaired_bytes} bytes)"
+                )
 
     def _remember(self, score: ScoreRecord, clip_sha256: str) -> None:
         self._scores[score.clip_id, clip_sha256, score.metric, score.scorer] = score

@@ -115,7 +115,7 @@ def select(suite: Suite, *, limit: int | None = None, dimensions: Sequence[str] 
     kept = kept if limit is None else kept[: max(limit, 0)]
     if not kept:
         raise UserError(
-            found=f"no prompt of suite {suite.name!r} left (limit {limit}, dimensions {', '.join(dimensions) or 'all'})",
+            found=f"no prompt of suite {suite.name!r} left (limit {limit}, dimensions {', '.join(wanted) or 'all'})",
             expected="at least one prompt",
             run_next="the same command with another --limit or --dimensions",
         )

@@ -28,11 +28,11 @@ class LatencySummary(Protocol):
     """What a table needs of a timing (turbo_eval.timing.measure.Timing fits). Seconds per clip."""
 
     @property
-    def median_s(self) -> float: ...  # noqa: D102
+    def median_s(self) -> float: ...
     @property
-    def low_s(self) -> float: ...  # noqa: D102
+    def low_s(self) -> float: ...
     @property
-    def high_s(self) -> float: ...  # noqa: D102
+    def high_s(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class Table:
     rows: tuple[Row, ...]
     latency: tuple[Latency, ...]
     speed_up: float | None
+    speed_up_interval: tuple[float, float] | None
     unscored: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
 
@@ -89,14 +90,16 @@ def build_table(
     groups: Mapping[str, str],
     unscored: Mapping[str, str] | None = None,
     latency: Mapping[str, LatencySummary] | None = None,
+    speed_up: tuple[float, float, float] | None = None,
     note: str = EMBEDDED_NOTE,
     seed: int = 0,
     resamples: int = 2000,
 ) -> Table:
     """The table of one or two models: models[0], and models[1] that it is held against.
 
-    groups: metric -> group, in the order of the rows; other metrics go last. unscored: metrics that no scorer of
-    this run can serve. UserError when a metric was scored by different scorers; ValueError for a clip scored twice.
+    groups: metric -> group, in the order of the rows; other metrics go last. unscored: metrics without a scorer.
+    speed_up: ratio, low, high of a race; without it, the ratio of the two medians, which has no interval.
+    UserError when a metric was scored by different scorers; ValueError for a clip scored twice.
     """
     by_metric: dict[str, list[ScoreRecord]] = {}
     for score in scores:
@@ -119,12 +122,14 @@ def build_table(
         for model in models
         if latency and model in latency
     )
+    ratio = times[1].median_s / times[0].median_s if len(times) == 2 else None
     return Table(
         title=" against ".join(models) + f" on {suite}" + (f" ({note})" if note else ""),
         models=tuple(models),
         rows=tuple(rows),
         latency=times,
-        speed_up=times[1].median_s / times[0].median_s if len(times) == 2 else None,
+        speed_up=speed_up[0] if speed_up else ratio,
+        speed_up_interval=speed_up[1:] if speed_up else None,
         unscored=tuple(without.items()),
         notes=tuple(_notes(models, rows, len(listed))),
     )
@@ -207,7 +212,8 @@ def _line(table: Table, row: Row) -> list[str]:
 def _latency_lines(table: Table) -> list[str]:
     lines = [f"{t.model}: {t.median_s:.3f} s per clip [{t.low_s:.3f}, {t.high_s:.3f}]" for t in table.latency]
     if table.speed_up is not None:
-        lines.append(f"speed-up: {table.speed_up:.1f}x")
+        interval = " [{:.1f}, {:.1f}]".format(*table.speed_up_interval) if table.speed_up_interval else ""
+        lines.append(f"speed-up: {table.speed_up:.1f}x{interval}")
     return lines
 
 
@@ -227,7 +233,8 @@ def to_rich(table: Table) -> Group:
             view.add_section()
             view.add_row(Text(row.group, style="italic dim"))
             group = row.group
-        view.add_row(*(Text(cell) for cell in _line(table, row)))
+        # No space in the bracket: on a narrow terminal a line ends between a mean and its interval, not inside.
+        view.add_row(*(Text(cell.replace(", ", ",")) for cell in _line(table, row)))
     parts: list[Any] = [view, *(Text(line, style="bold") for line in _latency_lines(table))]
     if table.unscored:
         parts.append(Text("unscored:"))
@@ -263,8 +270,7 @@ def to_csv(table: Table) -> str:
         columns += [f"{model} {name}" for name in ("mean", "low", "high", "clips", "prompts", "unscored")]
     if len(table.models) == 2:
         columns += [f"difference {name}" for name in ("mean", "low", "high", "clips", "prompts")]
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    writer = csv.writer(stream := io.StringIO(), lineterminator="\n")
     writer.writerow([*columns, "reason"])
     reasons = dict(table.unscored)
     for row in table.rows:
@@ -280,9 +286,8 @@ def to_csv(table: Table) -> str:
             time = times.get(model)
             fields += [time.median_s, time.low_s, time.high_s, "", "", ""] if time else [""] * 6
         writer.writerow([*fields, *[""] * (len(columns) - len(fields) + 1)])
-    scored = {row.metric for row in table.rows}
     for metric, reason in table.unscored:
-        if metric not in scored:
+        if all(row.metric != metric for row in table.rows):
             writer.writerow(["unscored", metric, *[""] * (len(columns) - 2), reason])
     return stream.getvalue()
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from turbo_train import __version__
 from turbo_train.exits import exit_code_of
 
 app = typer.Typer(
@@ -23,13 +23,9 @@ app.add_typer(world, name="world")
 
 
 def _print_version(wanted: bool) -> None:
-    if not wanted:
-        return
-    try:
-        typer.echo(f"turbo-train {version('turbo-eval')}")
-    except PackageNotFoundError:
-        typer.echo("turbo-train (not installed: run from a checkout)")
-    raise typer.Exit
+    if wanted:
+        typer.echo(f"turbo-train {__version__}")
+        raise typer.Exit
 
 
 @app.callback()

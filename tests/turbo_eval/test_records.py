@@ -20,7 +20,9 @@ def a_clip(**changes: Any) -> ClipRecord:
     return ClipRecord(**(fields | changes))
 
 
-@pytest.mark.parametrize("value,unscored", [(None, None), (1.0, "both"), (math.nan, None), (math.inf, None), (None, " ")])
+@pytest.mark.parametrize(
+    "value,unscored", [(None, None), (1.0, "both"), (math.nan, None), (math.inf, None), (None, " ")]
+)
 def test_a_score_is_either_a_finite_number_or_a_reason(value: float | None, unscored: str | None) -> None:
     with pytest.raises(ValueError):
         ScoreRecord("m", "p", 0, "sharpness", "s/1", value, unscored)

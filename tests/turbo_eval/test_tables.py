@@ -48,6 +48,7 @@ def full_table() -> Table:
         groups=GROUPS,
         unscored={"story": "no honest | encoder", "fidelity": "needs words"},
         latency={"slow": Times(6.0, 5.5, 6.5), "fast": Times(0.5, 0.45, 0.5625)},
+        speed_up=(12.0, 11.25, 12.5),
     )
 
 
@@ -68,7 +69,7 @@ def test_rows_and_counts() -> None:
     table = full_table()
     assert [row.metric for row in table.rows] == ["sharpness", "motion", "oracle"]
     assert [row.group for row in table.rows] == ["quality", "quality", "other"]
-    sharpness, motion, oracle = table.rows
+    sharpness, _, oracle = table.rows
     assert sharpness.cells[0].interval is not None and sharpness.cells[0].interval.mean == pytest.approx(0.640625)
     assert sharpness.difference is not None and sharpness.difference.mean == pytest.approx(0.125)
     assert oracle.cells[0].interval is not None and oracle.cells[0].interval.low is None
@@ -111,6 +112,12 @@ def test_a_clip_scored_twice_is_a_mistake_of_ours() -> None:
     score = ScoreRecord("fast", "p", 0, "a", "tower/1", 0.5)
     with pytest.raises(ValueError, match="two scores"):
         build_table([score, score], models=["fast"], suite="toy", groups={})
+
+
+def test_without_a_race_the_speed_up_is_the_ratio_of_medians_and_has_no_interval() -> None:
+    times = {"slow": Times(6.0, 5.5, 6.5), "fast": Times(0.5, 0.45, 0.5625)}
+    table = build_table(scores(), models=["fast", "slow"], suite="toy", groups=GROUPS, latency=times)
+    assert (table.speed_up, table.speed_up_interval) == (12.0, None)
 
 
 def test_one_model_alone_has_no_difference() -> None:

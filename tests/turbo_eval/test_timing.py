@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from turbo_eval.timing.latency import Latency, measure_latency, read_latency, write_latency
@@ -122,7 +124,7 @@ def test_one_model_has_a_latency_and_no_speed_up() -> None:
     assert list(latency.timings) == ["m"]
 
 
-def test_a_kept_latency_is_read_back_on_the_same_machine_only(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_kept_latency_is_read_back_on_the_same_machine_only(tmp_path: Path) -> None:
     timing = Timing(0.5, 0.4, 0.6, (0.4, 0.5, 0.6), "time limit of 60 s")
     latency = Latency({"a": timing, "b": timing}, {"a": 4, "b": 100}, (1.0, 0.9, 1.1))
     assert read_latency(tmp_path, {"threads": 2}) is None

@@ -32,8 +32,10 @@ def test_captions_parse_back_to_the_attributes(name: str) -> None:
         assert (said.motion, said.background, said.relation) == (wanted["motion"], wanted["background"], None)
 
 
-@pytest.mark.parametrize("name,split,held_out,seen", [("world", "test", 54, 18), ("world-validation", "validation", 27, 9)])
-def test_a_suite_is_every_held_out_combination_and_some_seen_ones(name: str, split: str, held_out: int, seen: int) -> None:
+@pytest.mark.parametrize(
+    "name,split,held_out,seen", [("world", "test", 54, 18), ("world-validation", "validation", 27, 9)]
+)
+def test_a_suite_is_all_held_out_combinations_and_some_seen(name: str, split: str, held_out: int, seen: int) -> None:
     prompts = load_suite(name).prompts
     out = {(*triple(p), p.attributes["background"]) for p in prompts if p.held_out}
     assert out == {(*t, ground) for t in triples(split) for ground in BACKGROUNDS} and len(out) == held_out

@@ -53,6 +53,7 @@ class Score:
     unscored: str | None = None
 
     def __post_init__(self) -> None:
+        """Refuse what is neither or both."""
         if (self.value is None) == (self.unscored is None):
             raise ValueError("a score has a value or a reason, not both and not neither")
         if self.value is not None and not math.isfinite(self.value):

@@ -8,12 +8,11 @@ when the machine or its number of threads is another.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-from turbo_eval.generators.base import Generator
 from turbo_eval.records import Prompt
 from turbo_eval.timing.measure import Race, Rules, Timing, measure, measure_race
 
@@ -27,12 +26,16 @@ class Rows(Protocol):
     rows: int
 
 
-class CountedGenerator(Generator, Protocol):
-    """A generator whose denoiser counts."""
+class CountedGenerator(Protocol):
+    """A generator (turbo_eval.generators.base) whose denoiser counts."""
 
     @property
     def denoiser(self) -> Rows:
         """The counting denoiser."""
+        ...
+
+    def generate(self, prompts: Sequence[Prompt], sample_indices: Sequence[int], seed: int) -> object:
+        """Clips of the pairs of prompt and sample."""
         ...
 
 

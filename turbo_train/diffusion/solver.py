@@ -2,7 +2,7 @@
 
 x_s = sqrt(abar_s) x_0 + sqrt(1 - abar_s) eps (Song et al. 2021, "DDIM", equation 12 with sigma = 0). The grid of the
 distillation is t_i = (i + 1) n/N - 1: 19, 39, ..., 999 for N = 50 of n = 1000; s is the grid point before, and 0
-below the first (t2v_turbo.md 1.2). VideoCrafter2's rescaling of x_0 is optional: x_t = alpha_t scale_t x_0 + sigma_t eps.
+below the first (t2v_turbo.md 1.2). VideoCrafter2's rescaling is optional: x_t = alpha_t scale_t x_0 + sigma_t eps.
 """
 
 from __future__ import annotations

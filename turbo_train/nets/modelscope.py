@@ -64,8 +64,5 @@ def with_guidance_condition(unet: UNet3DConditionModel, time_cond_dim: int) -> U
     like = unet.time_embedding.linear_1.weight
     weights[f"{COND_PROJ}.weight"] = torch.zeros(like.shape[1], time_cond_dim, dtype=like.dtype, device=like.device)
     wide.load_state_dict(weights, strict=True, assign=True)
-    for module in wide.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
     copied: UNet3DConditionModel = wide.eval().requires_grad_(False)
     return copied

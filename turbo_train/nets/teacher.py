@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 from diffusers import AutoencoderKL, UNet3DConditionModel
 from torch import nn
 from transformers import AutoTokenizer, CLIPTextModel
+from transformers.utils import logging as transformers_logging
 
 from turbo_train.diffusion.prediction import PREDICTION_TYPES
 from turbo_train.diffusion.schedule import Schedule, make_schedule
@@ -103,7 +105,8 @@ def load_teacher(folder: Path, clip: ClipFormat | None = None) -> Model:
     schedule, prediction_type = schedule_of(scheduler, folder)
     unet = _part(folder / "unet", UNet3DConditionModel.from_pretrained, "torch_dtype")
     vae = FrameVAE(_part(folder / "vae", AutoencoderKL.from_pretrained, "torch_dtype"))
-    text_encoder = _part(folder / "text_encoder", CLIPTextModel.from_pretrained, "dtype")
+    with _no_progress_bar():
+        text_encoder = _part(folder / "text_encoder", CLIPTextModel.from_pretrained, "dtype")
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     size = unet.config["sample_size"]
     height, width = (size, size) if isinstance(size, int) else size
@@ -137,9 +140,10 @@ def save_teacher(
 
     `scheduler`: a diffusers scheduler; only its configuration is written.
     """
-    for part, name in ((unet, "unet"), (vae, "vae"), (text_encoder, "text_encoder")):
-        part.half().save_pretrained(folder / name)
-        part.float()
+    with _no_progress_bar():
+        for part, name in ((unet, "unet"), (vae, "vae"), (text_encoder, "text_encoder")):
+            part.half().save_pretrained(folder / name)
+            part.float()
     tokenizer.save_pretrained(folder / "tokenizer")
     scheduler.save_pretrained(folder / "scheduler")
     content = json.dumps({"frames": clip.frames, "fps": clip.fps}, indent=2)
@@ -167,6 +171,18 @@ def schedule_of(config: dict[str, Any], where: Path) -> tuple[Schedule, str]:
         )
     start, end = float(config["beta_start"]), float(config["beta_end"])
     return make_schedule(start, end, int(config["num_train_timesteps"])), prediction_type
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Inside, transformers draws no bar of its own for a file that is read in a blink."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 def _check_layout(folder: Path) -> None:

@@ -29,11 +29,8 @@ class CLIPText(nn.Module):
 
     def lost_words(self, text: str) -> str:
         """The end of the text that does not fit, or nothing."""
-        ids = self.tokenizer(text, add_special_tokens=True, verbose=False)["input_ids"]
-        if len(ids) <= self.max_tokens:
-            return ""
-        words: str = self.tokenizer.decode(ids[self.max_tokens - 1 : -1], skip_special_tokens=True)
-        return words
+        offsets = self.tokenizer(text, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+        return text[offsets[self.max_tokens - 1][0] :] if len(offsets) > self.max_tokens else ""
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """(B, L) int64 token ids on the model's device."""

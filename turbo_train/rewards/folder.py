@@ -62,6 +62,8 @@ def read_folder(folder: Path, kind: str) -> Stored:
         raise UserError(
             found=f"{folder / 'config.json'} is not JSON ({error})", expected="a JSON object", run_next=REBUILD
         ) from error
+    if not isinstance(config, dict):
+        raise UserError(found=f"{folder / 'config.json'} is not a JSON object", expected="one", run_next=REBUILD)
     if config.get("format") != FORMAT or config.get("class") != kind:
         raise UserError(
             found=f"{folder / 'config.json'}: format {config.get('format')}, class {config.get('class')}",

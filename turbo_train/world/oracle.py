@@ -2,8 +2,8 @@
 
 `read` answers for any uint8 clip: the pixels' objects and colours (oracle_segment), then shape and place of each
 by template alignment (oracle_shape), then motion from the path of the aligned template (oracle_motion) and
-relation from the centres. Deterministic, no learning. Every attribute has a confidence in [0, 1]; it is 0 exactly where the value
-is None: nothing there, or nothing that can be read.
+relation from the centres. Deterministic, no learning. Every attribute has a confidence in [0, 1]; it is 0 exactly
+where the value is None: nothing there, or nothing that can be read.
 
 Confidence is an evidence score, not a probability: the product of the share of frames (or pixels) that agree,
 the margin over the second best answer, and a factor that falls with pixel noise.
@@ -148,11 +148,13 @@ def read(frames_THWC: NDArray[np.uint8]) -> Reading:
     ground = ground_of(frames) if rough < ROUGH_RGB else None
     if ground is None:
         return _reading({}, {}, ())
-    clear = 1 / (1 + (rough / 80) ** 2)
+    quiet = 1 / (1 + (rough / 80) ** 2)
+    clear = quiet * float(ground.kept_T.mean())
+    frames = frames[ground.kept_T]
     segments = segment(frames, ground)
     count, share = _count(segments, frames, ground)
     values: dict[str, str | int | None] = {"background": ground.name, "count": count}
-    sure = {"background": ground.confidence * clear, "count": share * clear}
+    sure = {"background": ground.confidence * quiet, "count": share * clear}
     kept = np.flatnonzero(segments.seen_NT().any(1))
     things = [_thing(segments, int(n), clear) for n in kept]
     if len(things) == 2:

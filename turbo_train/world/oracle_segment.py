@@ -32,11 +32,15 @@ SEPARATE = 0.8  # least centroid distance over the sum of radii: two halves of o
 
 @dataclass(frozen=True)
 class Ground:
-    """The background: its name (None where the palette has none like it), its measured colour, confidence."""
+    """The background: its name (None where the palette has none like it), its measured colour, confidence.
+
+    kept_T: the frames that have it. A clip can change its background half-way; the rest is not read.
+    """
 
     name: str | None
     rgb_3: Array
     confidence: float
+    kept_T: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -68,19 +72,18 @@ def ground_of(frames_THW3: Array) -> Ground | None:
     rim = BORDER_PX
     inner = frames_THW3[:, rim:-rim]
     edges = (frames_THW3[:, :rim], frames_THW3[:, -rim:], inner[:, :, :rim], inner[:, :, -rim:])
-    border = np.concatenate([e.reshape(-1, 3) for e in edges])
+    border_TN3 = np.concatenate([e.reshape(len(e), -1, 3) for e in edges], axis=1)
     palette = np.array([RGB[b] for b in BACKGROUNDS], np.float32)
-    near = np.linalg.norm(border[:, None] - palette, axis=2) < NEAR_RGB
-    share = near.mean(0)
-    best = int(share.argmax())
-    if share[best] >= 0.25:
-        rgb = np.median(border[near[:, best]], axis=0).astype(np.float32)
-        confidence = share[best] ** 2 / (share[best] + np.sort(share)[-2])
-        return Ground(BACKGROUNDS[best], rgb, float(confidence))
-    rgb = np.median(border, axis=0).astype(np.float32)
-    if np.median(np.linalg.norm(border - rgb, axis=1)) > NEAR_RGB:
+    near_BTN = np.linalg.norm(border_TN3 - palette[:, None, None], axis=3) < NEAR_RGB
+    share_B = near_BTN.mean((1, 2))
+    best = int(share_B.argmax())
+    named = share_B[best] >= 0.25
+    rgb = np.median(border_TN3[near_BTN[best]] if named else border_TN3.reshape(-1, 3), axis=0).astype(np.float32)
+    kept_T = (np.linalg.norm(border_TN3 - rgb, axis=2) < NEAR_RGB).mean(1) >= 0.5
+    if not kept_T.any():
         return None
-    return Ground(None, rgb, 0.0)
+    confidence = float(share_B[best] ** 2 / (share_B[best] + np.sort(share_B)[-2])) if named else 0.0
+    return Ground(BACKGROUNDS[best] if named else None, rgb, confidence, kept_T)
 
 
 def _lines(ground_3: Array) -> tuple[Array, Array]:

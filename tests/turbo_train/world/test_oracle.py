@@ -50,11 +50,11 @@ def pairs() -> tuple[list[Scene], NDArray[np.float32]]:
     return scenes, render(scenes).frames_BTHWC
 
 
-def clean(frames: NDArray[np.float32]) -> Clip:
+def clean(frames: NDArray[np.floating]) -> Clip:
     return bytes_of(frames)
 
 
-def noised(frames: NDArray[np.float32]) -> Clip:
+def noised(frames: NDArray[np.floating]) -> Clip:
     return bytes_of(frames + np.random.default_rng(5).normal(0, 0.05, frames.shape))
 
 
@@ -73,8 +73,10 @@ def accuracy(scenes: list[Scene], clips: Clip) -> dict[str, float]:
     return {name: float(np.mean([r[name] is True for r in results])) for name in results[0]}
 
 
-def confidence(clips: Clip, name: str) -> float:
-    return float(np.mean([read(clip).confidence[name] for clip in clips]))
+def confidence(clips: Clip) -> dict[str, float]:
+    """Mean confidence of each attribute."""
+    all_of_them = [read(clip).confidence for clip in clips]
+    return {name: float(np.mean([c[name] for c in all_of_them])) for name in ATTRIBUTES}
 
 
 @pytest.mark.parametrize("damage", [clean, noised, blurred, tinted])
@@ -97,12 +99,11 @@ def test_two_objects_are_read_at_99_percent_and_their_shapes_at_97(
 
 
 def test_damage_lowers_confidence_and_clean_clips_are_sure() -> None:
-    frames = singles()[1][:60]
+    frames = singles()[1][:30]
+    sure, noisy, soft = (confidence(damage(frames)) for damage in (clean, noised, blurred))
     for name in ("shape", "colour", "motion", "background", "count"):
-        sure = confidence(clean(frames), name)
-        assert sure > 0.95
-        assert confidence(noised(frames), name) < sure
-    assert confidence(blurred(frames), "shape") <= confidence(clean(frames), "shape")
+        assert noisy[name] < 0.95 < sure[name]
+    assert soft["shape"] <= sure["shape"]
 
 
 def test_confidence_is_0_exactly_where_nothing_was_read() -> None:
@@ -123,7 +124,7 @@ def test_reading_is_deterministic() -> None:
 
 @pytest.mark.parametrize("background", BACKGROUNDS)
 def test_empty_clip_has_a_background_and_nothing_on_it(background: str) -> None:
-    empty = np.broadcast_to(np.uint8(RGB[background]), (8, 32, 32, 3)) / np.float32(255)
+    empty = np.broadcast_to(np.array(RGB[background], np.uint8), (8, 32, 32, 3)) / np.float32(255)
     for clip in (clean(empty), noised(empty)):
         reading = read(clip)
         assert (reading.background, reading.count, reading.things) == (background, 0, ())
@@ -137,7 +138,7 @@ def test_empty_clip_has_a_background_and_nothing_on_it(background: str) -> None:
 
 
 def test_flat_clip_of_no_background_colour_is_not_named() -> None:
-    reading = read(np.broadcast_to(np.uint8(RGB["red"]), (8, 32, 32, 3)))
+    reading = read(np.broadcast_to(np.array(RGB["red"], np.uint8), (8, 32, 32, 3)))
     assert (reading.background, reading.colour, reading.count) == (None, None, 0)
 
 
@@ -176,11 +177,11 @@ def test_mostly_one_clip_reads_as_that_clip_but_less_surely() -> None:
     scenes = [s for s in singles()[0] if s.background == "gray"]
     frames = clean(render(scenes).frames_BTHWC)
     hits = []
-    for i in range(60):
-        thing, other = scenes[i].things[0], scenes[i + 61].things[0]
+    for i in range(40):
+        thing, other = scenes[i].things[0], scenes[i + 41].things[0]
         if thing.colour == other.colour:
             continue
-        reading = read(np.concatenate([frames[i][:6], frames[i + 61][6:]]))
+        reading = read(np.concatenate([frames[i][:6], frames[i + 41][6:]]))
         hits.append((reading.shape, reading.colour) == (thing.shape, thing.colour))
         assert reading.confidence["colour"] < 0.8
     assert np.mean(hits) >= 0.95
@@ -190,14 +191,15 @@ def test_cross_fade_is_less_sure_than_either_clip() -> None:
     weight = np.linspace(0, 1, 8, dtype=np.float32)[:, None, None, None]
     one, other = mixes()
     faded = np.stack([(a * (1 - weight) + b * weight).astype(np.uint8) for a, b in zip(one, other, strict=True)])
+    mixed, whole = confidence(faded), confidence(np.stack(one))
     for name in ("shape", "colour", "motion", "background"):
-        assert confidence(faded, name) < 0.6 < 0.95 < confidence(np.stack(one), name)
+        assert mixed[name] < 0.6 < 0.95 < whole[name]
 
 
 def test_one_frame_has_everything_but_motion() -> None:
     scenes, frames = singles()
     clips = clean(frames[:, :1])
-    for scene, clip in zip(scenes[:90], clips, strict=False):
+    for scene, clip in zip(scenes[:45], clips, strict=False):
         reading, thing = read(clip), scene.things[0]
         assert (reading.shape, reading.colour, reading.background) == (thing.shape, thing.colour, scene.background)
         assert reading.count == 1
@@ -208,7 +210,7 @@ def test_one_frame_has_everything_but_motion() -> None:
 
 def test_reversed_clip_moves_the_other_way() -> None:
     scenes, frames = singles()
-    for scene, clip in zip(scenes[:90], clean(frames), strict=False):
+    for scene, clip in zip(scenes[:45], clean(frames), strict=False):
         reading, back = read(clip), read(clip[::-1])
         assert back.motion == OPPOSITE[scene.things[0].motion]
         assert (back.shape, back.colour, back.background) == (reading.shape, reading.colour, reading.background)
@@ -216,7 +218,7 @@ def test_reversed_clip_moves_the_other_way() -> None:
 
 def test_mirrored_clip_swaps_left_and_right_only() -> None:
     scenes, frames = singles()
-    for scene, clip in zip(scenes[:90], clean(frames), strict=False):
+    for scene, clip in zip(scenes[:45], clean(frames), strict=False):
         thing, reading = scene.things[0], read(clip[:, :, ::-1])
         sideways = thing.motion in ("left", "right")
         assert reading.motion == (OPPOSITE[thing.motion] if sideways else thing.motion)
@@ -225,7 +227,7 @@ def test_mirrored_clip_swaps_left_and_right_only() -> None:
 
 def test_transposed_clip_swaps_the_axes() -> None:
     scenes, frames = singles()
-    for scene, clip in zip(scenes[:90], clean(frames), strict=False):
+    for scene, clip in zip(scenes[:45], clean(frames), strict=False):
         thing, reading = scene.things[0], read(clip.transpose(0, 2, 1, 3))
         assert reading.motion == TRANSPOSED[thing.motion]
         assert reading.colour == thing.colour
@@ -286,7 +288,7 @@ def test_other_sizes_read_alike(factor: float) -> None:
 def test_wide_frames_read_alike() -> None:
     scenes, frames = singles()
     for scene, clip in zip(scenes[:45], clean(frames), strict=False):
-        ground = np.broadcast_to(np.uint8(RGB[scene.background]), (8, 32, 16, 3))
+        ground = np.broadcast_to(np.array(RGB[scene.background], np.uint8), (8, 32, 16, 3))
         assert agree(read(np.concatenate([clip, ground], axis=2)), truth(scene))["colour"] is True
 
 

@@ -5,8 +5,9 @@ Quality = sum w_d n_d / sum w_d over seven, Semantic likewise over nine, Total =
 (VBench, scripts/cal_final_score.py). All in float64 with exact summation (math.fsum), so that neither the order of the
 records nor the number of workers changes a bit.
 
-A dimension's mean is that of VBench on one process: over frame pairs of all clips for the two consistencies, over frames for
-appearance_style, over clips for the others. The public leaderboard's several-GPU runs average subject consistency over clips.
+A dimension's mean is that of VBench on one process: over the frame pairs of all clips for the two consistencies, over
+frames for appearance style, over clips for the others (`spec.Dimension.averaging`). On several GPUs VBench averages
+subject consistency over clips, and appearance style over last frames only; the leaderboard does not say which it is.
 Differs: VBench counts a missing dimension as raw 0; here there is no total then, and the reasons are listed.
 """
 

@@ -1,8 +1,10 @@
 """Does the scene behind the subject keep its looks?
 
-s_i = (max(0, cos(f_{i-1}, f_i)) + max(0, cos(f_0, f_i))) / 2, averaged over frames i >= 1   (arXiv 2311.17982, section 3.1)
-where f are features of an image tower: CLIP ViT-B/32 in VBench, a judge of the world in the embedded tier. The whole
-frame is looked at, subject included: VBench does not mask it either.
+s_i = (max(0, cos(f_{i-1}, f_i)) + max(0, cos(f_0, f_i))) / 2, averaged over frames i >= 1
+(arXiv 2311.17982, section 3.1; vbench 0.1.5),
+where f are features of an image tower: CLIP ViT-B/32 in VBench, a judge of the world in the embedded tier. The
+whole frame is looked at, subject included, as in VBench. With one judge for both, as in the embedded tier, this is
+subject_consistency's number on another set of prompts.
 """
 
 from __future__ import annotations

@@ -1,15 +1,16 @@
 """Does anything in the clip move far enough? 1 (dynamic) or 0.
 
-Frames are taken at about 8 a second (every max(1, round(fps / 8))-th of them); r of a consecutive pair is the mean of the largest
-int(0.05 H W) flow magnitudes; the clip is dynamic when at least round(4 n / 16) of the pairs of its n frames have
-r > 6 min(h, w) / 256   (vbench 0.1.5, dynamic_degree; Python's round: half to even). Pairs are tried in order and the verdict stands
-as soon as it is certain, which cannot change it.
+Frames are taken at about 8 a second (every max(1, round(fps / 8))-th of them); r of a consecutive pair is the mean of
+the largest int(0.05 H W) flow magnitudes; the clip is dynamic when at least round(4 n / 16) of the pairs of its n
+frames have r > 6 min(h, w) / 256   (vbench 0.1.5; Python's round: half to even). Pairs are tried in order until the
+verdict is certain, which cannot change it.
 VBench's flow is RAFT's; the embedded tier's is OpenCV's (encoders/dense_flow.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import numpy as np
 
@@ -60,6 +61,5 @@ class DynamicDegree:
         kept = sampled_indices(len(clip.frames_THWC), clip.fps)
         if len(kept) < 2:
             return Score.none(TOO_SHORT)
-        pairs = zip(kept, kept[1:], strict=False)
-        radii_px = (radius(clip_flow(self.encoder, features, first, second)) for first, second in pairs)
+        radii_px = (radius(clip_flow(self.encoder, features, *pair)) for pair in pairwise(kept))
         return Score.of(float(is_dynamic(radii_px, len(kept), min(clip.frames_THWC.shape[1:3]))))

@@ -1,9 +1,9 @@
 """Can every second frame be foretold from its neighbours?
 
-The odd frames are dropped and interpolated back from the even ones; d_k = mean |interpolated - original| over pixels and
-channels of uint8 frames; score = (255 - mean d_k) / 255   (arXiv 2311.17982, section 3.1; vbench 0.1.5). The last odd frame of an
-even-length clip has no right neighbour and is not used. VBench interpolates with AMT-S, the embedded tier along OpenCV's
-dense flow (encoders/dense_flow.py).
+The odd frames are dropped and interpolated back from the even ones; d_k = mean |interpolated - original| over pixels
+and channels of uint8 frames; score = (255 - mean d_k) / 255   (arXiv 2311.17982, section 3.1; vbench 0.1.5). The last
+odd frame of an even-length clip has no right neighbour and is not used. VBench interpolates with AMT-S, the embedded
+tier along OpenCV's dense flow (encoders/dense_flow.py).
 """
 
 from __future__ import annotations
@@ -37,8 +37,7 @@ class MotionSmoothness:
         frames = clip.frames_THWC
         if len(frames) < 3:
             return Score.none(TOO_SHORT_TO_INTERPOLATE)
-        differences = [
-            np.abs(self.interpolator.middle(frames[k - 1], frames[k + 1]).astype(np.int16) - frames[k]).mean(dtype=np.float64)
-            for k in range(1, len(frames) - 1, 2)
-        ]
-        return Score.of(smoothness(np.array(differences)))
+        odd = range(1, len(frames) - 1, 2)
+        foretold = np.stack([self.interpolator.middle(frames[k - 1], frames[k + 1]) for k in odd])
+        differences = np.abs(foretold.astype(np.int16) - frames[list(odd)]).mean(axis=(1, 2, 3), dtype=np.float64)
+        return Score.of(smoothness(differences))

@@ -1,6 +1,7 @@
 """Does the subject keep its looks through the clip?
 
-s_i = (max(0, cos(f_{i-1}, f_i)) + max(0, cos(f_0, f_i))) / 2, averaged over frames i >= 1   (arXiv 2311.17982, section 3.1)
+s_i = (max(0, cos(f_{i-1}, f_i)) + max(0, cos(f_0, f_i))) / 2, averaged over frames i >= 1
+(arXiv 2311.17982, section 3.1; vbench 0.1.5),
 where f are features of an image tower: DINO ViT-B/16 in VBench, a judge of the world in the embedded tier.
 """
 

@@ -73,9 +73,10 @@ def features_of(model: ImageTextModel | VideoTextModel, frames_NTCHW: Tensor, ch
 
 @torch.no_grad()
 def measure_retrieval(
-    model: ImageTextModel | VideoTextModel, clips: int = CLIPS, device: torch.device | str = "cpu"
+    model: ImageTextModel | VideoTextModel, clips: int | None = None, device: torch.device | str = "cpu"
 ) -> dict[str, float]:
     """Shares in [0, 1] of right choices on held-out scenes; see the module's first lines."""
+    clips = clips or CLIPS
     held = make_clips(clips, SEED, split="test")
     frames = held.frames_BTCHW.to(device).float() / 255
     seen = features_of(model, frames)

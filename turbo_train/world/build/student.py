@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from turbo_train.diffusion.boundary import consistency
 from turbo_train.diffusion.guidance import guidance_embedding, lcm_cfg
@@ -19,12 +19,13 @@ from turbo_train.diffusion.prediction import to_eps, to_x0
 from turbo_train.diffusion.schedule import add_noise
 from turbo_train.diffusion.solver import DDIMSolver
 from turbo_train.nets.protocols import Denoiser
-from turbo_train.nets.student import new_student
+from turbo_train.nets.student import TIME_COND_DIM, new_student
 from turbo_train.nets.teacher import Model
-from turbo_train.world.build.fit import Fit, Report, fit
+from turbo_train.world.build.fit import Evaluate, Fit, Report, fit
 
 W_MIN, W_MAX = 1.0, 5.0  # guidance scales in lcm_cfg's convention
 BATCH, RANK = 16, 16
+SOLVER_STEPS = 50  # the teacher's DDIM grid; skip_k is 20, as in the paper
 HUBER_C = 0.001  # t2v_turbo.md 1.2
 PLAN = Fit(steps=1200, lr=1.0e-3, seed=51, warmup=30, weight_decay=0.0, ema=0.98, save_every_s=30.0)
 
@@ -48,7 +49,6 @@ def distillation_loss(
     x_0: Tensor,
     contexts: tuple[Tensor, Tensor],
     generator: torch.Generator,
-    cond_dim: int,
 ) -> dict[str, Tensor]:
     """loss_cd of one batch. contexts: (B, L, D) of the captions and (1, L, D) of the empty caption."""
     batch = len(x_0)
@@ -57,12 +57,41 @@ def distillation_loss(
     t, s = solver.time(index), solver.prev_time(index)
     x_t = add_noise(teacher.schedule, x_0, torch.randn(x_0.shape, generator=generator), t)
     w = W_MIN + (W_MAX - W_MIN) * torch.rand(batch, generator=generator)
-    w_embedding = guidance_embedding(w, cond_dim)
+    w_embedding = guidance_embedding(w, TIME_COND_DIM)
     kind = student.prediction_type
     with torch.no_grad():
         x_s = teacher_step(teacher, solver, x_t, index, torch.cat([context, empty.expand_as(context)]), w)
-        out_s = student(x_s, s, context, timestep_cond=w_embedding)
+        out_s = student(x_s, s, context, timestep_cond_BE=w_embedding)
         target = consistency(kind, teacher.schedule, out_s, x_s, s)
-    out_t = student(x_t, t, context, timestep_cond=w_embedding)
+    out_t = student(x_t, t, context, timestep_cond_BE=w_embedding)
     prediction = consistency(kind, teacher.schedule, out_t, x_t, t)
     return {"loss": pseudo_huber(prediction, target, HUBER_C)}
+
+
+def train_student(
+    teacher: Model,
+    latents: Tensor,
+    ids_BL: Tensor,
+    folder: Path,
+    report: Report | None = None,
+    evaluate: Evaluate | None = None,
+    plan: Fit = PLAN,
+) -> Model:
+    """Distil `teacher` on latents (N, C, T, h, w) with token ids (N, L) of their captions."""
+    student = new_student(teacher, rank=RANK, seed=plan.seed)
+    solver = DDIMSolver(teacher.schedule, SOLVER_STEPS)
+    empty = teacher.text([""])
+    denoiser = student.denoiser
+    if not isinstance(denoiser, nn.Module):
+        raise TypeError("the world's student is a torch module")
+
+    def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        rows = torch.randint(len(latents), (BATCH,), generator=generator)
+        with torch.no_grad():
+            context = teacher.text.of_ids(ids_BL[rows])
+        return distillation_loss(
+            student.denoiser, teacher, solver, latents[rows].float(), (context, empty), generator
+        )
+
+    fit(plan, denoiser, loss, folder, report, evaluate)
+    return student

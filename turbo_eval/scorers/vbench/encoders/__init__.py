@@ -90,7 +90,6 @@ def consistency(features_TD: FloatArray) -> float:
 
 def clip_image_features(encoder: ImageFeatures, features: Features) -> FloatArray:
     """(T, D) features of every frame of the clip, computed once however many dimensions ask."""
-
     return features.get(("image", encoder.encoder_id), lambda: encoder.image_features(features.frames_TCHW))
 
 
@@ -107,4 +106,5 @@ def clip_video_features(encoder: VideoText, features: Features) -> FloatArray:
 def clip_flow(encoder: DenseFlow, features: Features, first: int, second: int) -> FloatArray:
     """(H', W', 2) flow between two frames of the clip, computed once however many dimensions ask."""
     frames = features.clip.frames_THWC
-    return features.get(("flow", encoder.encoder_id, first, second), lambda: encoder.flow(frames[first], frames[second]))
+    key = ("flow", encoder.encoder_id, first, second)
+    return features.get(key, lambda: encoder.flow(frames[first], frames[second]))

@@ -1,7 +1,8 @@
 """How do the embedded world's judges enter the dimension files? The judge networks behind the encoder protocols.
 
 A judge is a reward model's class with other seeds and shapes, trained on clean captions; no judge is ever a reward
-(turbo_train/world). Its id holds the first eight hex digits of its weights' sha256, so that scores of two builds are never compared.
+(turbo_train/world). Its id holds the first eight hex digits of its weights' sha256, so that scores of two builds are
+never compared.
 """
 
 from __future__ import annotations

@@ -1,0 +1,208 @@
+"""Does every mistake of a user end in one clear message and the right exit code, and never in a traceback?"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from turbo_eval.cli import app
+from turbo_train.video_io import write_mp4
+
+PROMPTS = {"one": "a red circle moves left", "two": "a blue square rests", "three": "a green wedge falls"}
+Run = Callable[..., tuple[int, str, str]]
+
+
+def clip(seed: int, frames: int = 8) -> np.ndarray:
+    """A bright square that moves over a dark noisy ground."""
+    made = np.random.default_rng(seed).integers(0, 40, (frames, 32, 32, 3)).astype(np.uint8)
+    for t in range(frames):
+        made[t, 8:16, 2 * t : 2 * t + 8] = 200
+    return made
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    path = tmp_path / "three.jsonl"
+    path.write_text("".join(json.dumps({"prompt_id": k, "prompt": v}) + "\n" for k, v in PROMPTS.items()))
+    return path
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    """Three good clips, named as VBench does (one by its prompt_id)."""
+    folder = tmp_path / "clips"
+    for number, name in enumerate((PROMPTS["one"], PROMPTS["two"], "three")):
+        write_mp4(folder / f"{name}-0.mp4", clip(number), 8.0)
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path, suite: Path, videos: Path) -> Run:
+    """`turbo-eval vbench --videos clips` with one cheap metric; options given here come last and so win."""
+
+    def call(*options: str) -> tuple[int, str, str]:
+        common = ["--videos", str(videos), "--suite", str(suite), "--samples", "1", "--out", str(tmp_path / "out")]
+        common += ["--dimensions", "temporal_flickering", "--no-latency", "--threads", "1"]
+        done = CliRunner().invoke(app, ["vbench", *common, *options])
+        assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
+        assert "Traceback" not in done.stderr
+        assert done.exit_code == 0 or done.stderr.count("error: ") == 1
+        return done.exit_code, done.stdout, done.stderr
+
+    return call
+
+
+def test_good_clips_are_scored_and_a_second_call_only_prints(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run()
+    assert code == 0
+    assert "temporal_flickering" in out
+    assert all(name in out for name in ("scores.jsonl", "results.json", "table.md", "table.csv", "contact_sheet.png"))
+    first = (tmp_path / "out" / "scores.jsonl").read_bytes()
+    code, _, err = run()
+    assert (code, "3 of 3 clips already done" in err) == (0, True)
+    assert (tmp_path / "out" / "scores.jsonl").read_bytes() == first
+
+
+def test_json_is_alone_on_stdout(run: Run) -> None:
+    code, out, err = run("--json")
+    document = json.loads(out)
+    assert (code, document["schema_version"]) == (0, 1)
+    assert "contact_sheet.png" in err
+
+
+def test_unknown_model(run: Run) -> None:
+    done = CliRunner().invoke(app, ["vbench", "--model", "world-vmc"])
+    assert done.exit_code == 2
+    assert "unknown model 'world-vmc' (did you mean world-vcm?)" in done.stderr
+    code, _, err = run("--against", "wrld-teacher")
+    assert (code, "did you mean world-teacher?" in err) == (2, True)
+
+
+def test_a_folder_that_is_no_model(run: Run, videos: Path) -> None:
+    code, _, err = run("--against", str(videos))
+    assert (code, "holds no model" in err) == (2, True)
+
+
+def test_unknown_suite(run: Run) -> None:
+    code, _, err = run("--suite", "wrld")
+    assert (code, "did you mean 'world'?" in err) == (2, True)
+
+
+def test_unknown_dimension(run: Run) -> None:
+    code, _, err = run("--dimensions", "temporal_flicker")
+    assert (code, "temporal_flickering" in err) == (2, True)
+
+
+def test_suite_with_a_broken_line(run: Run, suite: Path) -> None:
+    suite.write_text(suite.read_text() + '{"prompt": \n')
+    code, _, err = run()
+    assert (code, "three.jsonl line 4" in err) == (2, True)
+
+
+def test_folder_without_videos(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "notes.txt").write_text("no clip")
+    code, _, err = run("--videos", str(tmp_path / "bare"))
+    assert (code, "no videos in" in err) == (2, True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_folder_that_does_not_exist(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("--videos", str(tmp_path / "absent"))
+    assert (code, "is not a folder" in err) == (2, True)
+
+
+def test_folder_of_other_prompts(run: Run, tmp_path: Path) -> None:
+    write_mp4(tmp_path / "other" / "a dog-0.mp4", clip(0), 8.0)
+    code, _, err = run("--videos", str(tmp_path / "other"))
+    assert (code, "belongs to the suite (the first is a dog-0.mp4)" in err) == (2, True)
+
+
+def test_two_files_for_one_clip(run: Run, videos: Path) -> None:
+    (videos / "three-0.gif").write_bytes((videos / "three-0.mp4").read_bytes())
+    code, _, err = run()
+    assert (code, "two videos for one clip" in err) == (2, True)
+
+
+def damage(videos: Path, kind: str) -> None:
+    """Replace the clip of prompt three."""
+    path = videos / "three-0.mp4"
+    whole = path.read_bytes()
+    path.write_bytes({"empty": b"", "garbage": b"not a video" * 50, "truncated": whole[: len(whole) * 3 // 4]}[kind])
+
+
+@pytest.mark.parametrize("kind", ["empty", "garbage", "truncated"])
+def test_one_bad_file_leaves_its_clip_unscored(run: Run, videos: Path, tmp_path: Path, kind: str) -> None:
+    whole = (videos / "three-0.mp4").read_bytes()
+    damage(videos, kind)
+    code, out, err = run()
+    assert (code, "1 of 3 clips without a readable file: three-0 (unreadable" in err) == (3, True)
+    assert "temporal_flickering" in out
+    scores = [json.loads(line) for line in (tmp_path / "out" / "scores.jsonl").read_text().splitlines()]
+    assert [row["prompt_id"] for row in scores if row["value"] is None] == ["three"]
+    (videos / "three-0.mp4").write_bytes(whole)  # the file comes again: the same command completes the run
+    code, _, err = run()
+    assert (code, "2 of 3 clips already done" in err) == (0, True)
+
+
+@pytest.mark.parametrize("kind", ["empty", "garbage", "truncated"])
+def test_nothing_but_bad_files(run: Run, videos: Path, kind: str) -> None:
+    for name in ("one", "two"):
+        (videos / f"{PROMPTS[name]}-0.mp4").unlink()
+    damage(videos, kind)
+    code, _, err = run()
+    assert (code, "none of the 1 clips in" in err, "unreadable" in err) == (2, True, True)
+
+
+def test_a_missing_file_is_incomplete(run: Run, videos: Path) -> None:
+    (videos / "three-0.mp4").unlink()
+    code, _, err = run()
+    assert (code, "1 of 3 clips without a readable file: three-0 (no file)" in err) == (3, True)
+
+
+def test_one_frame_clip_is_unscored_and_counted(run: Run, videos: Path, tmp_path: Path) -> None:
+    write_mp4(videos / "three-0.mp4", clip(5, frames=1), 8.0)
+    code, out, _ = run()
+    assert code == 0
+    assert "needs at least two frames" in out
+    scores = [json.loads(line) for line in (tmp_path / "out" / "scores.jsonl").read_text().splitlines()]
+    assert [(row["prompt_id"], row["unscored"]) for row in scores if row["value"] is None] == [
+        ("three", "needs at least two frames")
+    ]
+
+
+def test_output_folder_is_a_file(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        code, _, err = run("--out", str(place))
+        assert (code, "cannot be written" in err) == (2, True)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is Linux's own")
+def test_output_folder_is_read_only(run: Run) -> None:
+    code, _, err = run("--out", "/proc/turbo-eval")
+    assert (code, "cannot be written" in err) == (2, True)
+
+
+def test_output_folder_of_another_configuration(run: Run) -> None:
+    assert run()[0] == 0
+    code, _, err = run("--seed", "7")
+    assert (code, "was made by another configuration (seed: 0 there, 7 here)" in err) == (2, True)
+
+
+def test_a_clip_that_changed_after_it_was_scored(run: Run, videos: Path) -> None:
+    assert run()[0] == 0
+    write_mp4(videos / "three-0.mp4", clip(9), 8.0)
+    code, _, err = run()
+    assert (code, "is not the file that this run has scored" in err) == (2, True)
+
+
+def test_settings_of_a_model_beside_finished_clips(run: Run) -> None:
+    code, _, err = run("--steps", "8")
+    assert (code, "--steps or --guidance beside --videos" in err) == (2, True)

@@ -1,0 +1,186 @@
+"""What is a student? A frozen teacher, plus LoRA, plus a projection of the guidance scale; on disk only the additions.
+
+config.json names the teacher by the hash of its weights; adapter.safetensors holds, as float16 and by name, the LoRA
+and `time_embedding.cond_proj.weight`. Differs: the original never saves that projection (t2v_turbo.md 4.5), so
+its students draw another at random in every process; ours starts at zero, is trained, and is saved.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from diffusers import UNet3DConditionModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from turbo_train.errors import UserError
+from turbo_train.nets.lora import inject, load_lora, lora_weights, merge
+from turbo_train.nets.modelscope import COND_PROJ, ModelScopeDenoiser, with_guidance_condition
+from turbo_train.nets.teacher import REBUILD, Model, load_teacher, read_json, weights_sha256
+
+SCHEMA_VERSION = 1
+CONFIG_FILE, ADAPTER_FILE = "config.json", "adapter.safetensors"
+TIME_COND_DIM = 256  # T2V-Turbo's unet_time_cond_proj_dim (t2v_turbo.md 1.1)
+RANK = 64  # T2V-Turbo's lora_rank for VideoCrafter2
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """config.json. guidance_min..guidance_max is the range trained on, guidance_scale the default (lcm_cfg's scale)."""
+
+    teacher: str  # name of the teacher's folder, which lies beside the student's
+    teacher_sha256: str
+    rank: int
+    time_cond_dim: int
+    prediction_type: str
+    guidance_min: float
+    guidance_max: float
+    guidance_scale: float
+    notes: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+
+def new_student(teacher: Model, rank: int = RANK, time_cond_dim: int = TIME_COND_DIM, seed: int = 0) -> Model:
+    """A student that begins as the teacher exactly, for every guidance scale. The teacher is copied, not touched.
+
+    LoRA's A is drawn from `seed`; B and the projection are zero. Only trainable_parameters have requires_grad. It is
+    in eval mode (no dropout), which does not stop gradients. Text encoder and VAE are shared with the teacher.
+    """
+    denoiser = _modelscope(teacher)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        unet = _with_adapter(denoiser.unet, rank, time_cond_dim)
+    for parameter in _trainable(unet).values():
+        parameter.requires_grad_(True)
+    student = ModelScopeDenoiser(unet, denoiser.prediction_type).eval()
+    return replace(teacher, name=f"{teacher.name}-student", denoiser=student, timestep_cond_dim=time_cond_dim)
+
+
+def trainable_parameters(student: Model) -> list[nn.Parameter]:
+    """What an optimizer gets: LoRA and the guidance projection, always in the same order."""
+    return list(_trainable(_modelscope(student).unet).values())
+
+
+def save_student(
+    folder: Path,
+    student: Model,
+    *,
+    guidance_range: tuple[float, float],
+    guidance_scale: float,
+    notes: str = "",
+) -> StudentConfig:
+    """Write config.json and adapter.safetensors of an unmerged student. Its teacher is the model it was made from.
+
+    Everything written is a function of the arguments and of the teacher's files: no times, no hosts, no paths.
+    """
+    denoiser = _modelscope(student)
+    weights = _trainable(denoiser.unet)
+    ranks = [len(weight) for name, weight in weights.items() if name.endswith(".lora_A.weight")]
+    if not ranks or student.timestep_cond_dim is None:
+        raise ValueError("this model has no LoRA to save: it is a teacher, or a student that was merged")
+    config = StudentConfig(
+        teacher=student.folder.resolve().name,
+        teacher_sha256=weights_sha256(student.folder),
+        rank=max(ranks),
+        time_cond_dim=student.timestep_cond_dim,
+        prediction_type=denoiser.prediction_type,
+        guidance_min=guidance_range[0],
+        guidance_max=guidance_range[1],
+        guidance_scale=guidance_scale,
+        notes=notes,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    half = {name: value.detach().cpu().half().contiguous() for name, value in weights.items()}
+    save_file(half, folder / ADAPTER_FILE)
+    (folder / CONFIG_FILE).write_text(json.dumps(asdict(config), indent=2) + "\n", encoding="utf-8")
+    return config
+
+
+def read_student_config(folder: Path) -> StudentConfig:
+    """config.json. UserError if it is absent, of another schema, or lacks a field."""
+    values = read_json(folder / CONFIG_FILE)
+    if values.get("schema_version") != SCHEMA_VERSION:
+        raise UserError(
+            found=f"{folder / CONFIG_FILE}: schema_version {values.get('schema_version')}",
+            expected=f"a student's folder of schema_version {SCHEMA_VERSION}",
+            run_next=REBUILD,
+        )
+    try:
+        return StudentConfig(**values)
+    except TypeError as error:
+        found = f"{folder / CONFIG_FILE} with other fields ({error})"
+        raise UserError(found=found, expected="the fields of a student", run_next=REBUILD) from error
+
+
+def load_student(folder: Path, teacher_folder: Path | None = None, *, merged: bool = True) -> Model:
+    """Read a student and its teacher, by default the folder beside it that config.json names.
+
+    merged: LoRA is added to the weights, which is faster; otherwise it stays apart, and stays trainable.
+    UserError: a missing or broken file; a teacher with other weights than the student was distilled from.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(found=f"no folder {folder}", expected="a student's folder", run_next=REBUILD)
+    config = read_student_config(folder)
+    weights = _read_adapter(folder / ADAPTER_FILE)
+    teacher = load_teacher(teacher_folder or folder.resolve().parent / config.teacher)
+    if (found := weights_sha256(teacher.folder)) != config.teacher_sha256:
+        raise UserError(
+            found=f"a teacher in {teacher.folder} with weights {found[:12]}",
+            expected=f"the one that {folder} was distilled from, with weights {config.teacher_sha256[:12]}",
+            run_next="another teacher's folder, or turbo-train world build to make both anew",
+        )
+    student = new_student(teacher, config.rank, config.time_cond_dim)
+    denoiser = _modelscope(student)
+    denoiser.prediction_type = config.prediction_type
+    _load(denoiser.unet, weights, folder / ADAPTER_FILE)
+    if merged:
+        merge(denoiser.unet)
+        denoiser.requires_grad_(False)
+    return replace(student, name=folder.name, folder=folder)
+
+
+def _modelscope(model: Model) -> ModelScopeDenoiser:
+    if not isinstance(model.denoiser, ModelScopeDenoiser):
+        raise TypeError(f"a student of {type(model.denoiser).__name__} is not supported")
+    return model.denoiser
+
+
+def _with_adapter(unet: UNet3DConditionModel, rank: int, time_cond_dim: int) -> UNet3DConditionModel:
+    wide = with_guidance_condition(unet, time_cond_dim)
+    inject(wide, rank, leave_out=(COND_PROJ,))  # the projection is trained whole
+    return wide
+
+
+def _trainable(unet: UNet3DConditionModel) -> dict[str, nn.Parameter]:
+    return {**lora_weights(unet), f"{COND_PROJ}.weight": unet.time_embedding.cond_proj.weight}
+
+
+def _read_adapter(path: Path) -> dict[str, Tensor]:
+    try:
+        return {name: value.float() for name, value in load_file(path).items()}
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            found=f"{path} cannot be read ({error})", expected="a whole safetensors file", run_next=REBUILD
+        ) from error
+
+
+def _load(unet: UNet3DConditionModel, weights: Mapping[str, Tensor], where: Path) -> None:
+    key = f"{COND_PROJ}.weight"
+    own = unet.time_embedding.cond_proj.weight
+    given = weights.get(key)
+    try:
+        if given is None or given.shape != own.shape:
+            raise KeyError(f"{key} is {None if given is None else tuple(given.shape)}, expected {tuple(own.shape)}")
+        load_lora(unet, {name: value for name, value in weights.items() if name != key})
+    except KeyError as error:
+        raise UserError(
+            found=f"{where}: {error.args[0]}", expected="the weights that config.json describes", run_next=REBUILD
+        ) from error
+    with torch.no_grad():
+        own.copy_(given)

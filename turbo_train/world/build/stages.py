@@ -1,0 +1,155 @@
+"""In which order is the world made, and what is written? `turbo-train world build`.
+
+vae -> teacher -> (reward_image, reward_video, judge_image, judge_video) -> student -> measure.
+A stage that is finished has its entry in built.json, which also says how each network was made and how good it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL
+
+from turbo_train.errors import UserError
+from turbo_train.nets.student import load_student, save_student
+from turbo_train.nets.teacher import ClipFormat, load_teacher, save_teacher
+from turbo_train.world.build import contrastive, measure, student, teacher, vae
+from turbo_train.world.build.fit import Report
+from turbo_train.world.scene import FPS, FRAMES
+from turbo_train.world.tokenizer import build_tokenizer
+
+RECORD = "built.json"
+SCHEMA_VERSION = 1
+GUIDANCE_GRID = (1.0, 2.0, 3.0, 4.5, 6.0)  # imagen_cfg's convention, tried on the validation triples
+TEACHER_STEPS, STUDENT_STEPS = 50, 4
+STAGES = ("vae", "teacher", *contrastive.MODELS, "student", "measure")
+StageReport = Callable[[str, int, int, Any], None]
+
+
+def read_record(out: Path) -> dict[str, Any]:
+    """built.json of a folder of weights, or a new one."""
+    path = out / RECORD
+    record: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else record
+
+
+def _note(out: Path, stage: str, entry: dict[str, Any]) -> None:
+    record = read_record(out) | {stage: entry | {"torch": torch.__version__}}
+    partial = out / (RECORD + ".partial")
+    partial.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    partial.replace(out / RECORD)
+
+
+def build(out: Path, work: Path, stages: Sequence[str] | None = None, report: StageReport | None = None) -> None:
+    """Run the stages that built.json does not list (or, if `stages` names some, those). Killed: call it again.
+
+    out: the finished weights. work: checkpoints and cached latents. report(stage, done, total, figures).
+    """
+    for name in stages or ():
+        if name not in STAGES:
+            raise UserError(found=f"stage {name!r}", expected=f"one of {', '.join(STAGES)}")
+    out.mkdir(parents=True, exist_ok=True)
+    done = read_record(out)
+    wanted = [name for name in STAGES if (name in stages if stages else name not in done)]
+    for name in wanted:
+
+        def tell(step: int, total: int, figures: Any, stage: str = name) -> None:
+            if report:
+                report(stage, step, total, figures)
+
+        if name in contrastive.MODELS:
+            _contrastive(name, out, work, tell)
+        else:
+            {"vae": _vae, "teacher": _teacher, "student": _student, "measure": _measure}[name](out, work, tell)
+
+
+def _vae(out: Path, work: Path, report: Report) -> None:
+    made, figures = vae.train_vae(work / "vae", report)
+    made.save_pretrained(work / "vae" / "trained")
+    _note(out, "vae", {"fit": asdict(vae.PLAN), "kl_weight": vae.KL_WEIGHT, "batch_frames": vae.BATCH_FRAMES} | figures)
+
+
+def _trained_vae(work: Path) -> AutoencoderKL:
+    return AutoencoderKL.from_pretrained(work / "vae" / "trained", local_files_only=True).eval()
+
+
+def _teacher(out: Path, work: Path, report: Report) -> None:
+    autoencoder = _trained_vae(work)
+    made = teacher.train_teacher(autoencoder, work / "teacher", report)
+    save_teacher(
+        out / "teacher",
+        unet=made.unet,
+        vae=autoencoder,
+        text_encoder=made.text_encoder,
+        tokenizer=build_tokenizer(),
+        scheduler=teacher.scheduler(),
+        clip=ClipFormat(FRAMES, FPS),
+    )
+    entry = {
+        "fit": asdict(teacher.PLAN),
+        "batch": teacher.BATCH,
+        "clips": teacher.CLIPS,
+        "captions_with_a_wrong_attribute": teacher.WRONG_SHARE,
+        "captions_with_a_missing_attribute": teacher.MISSING_SHARE,
+        "caption_dropout": teacher.CAPTION_DROPOUT,
+    }
+    _note(out, "teacher", entry | _choose_guidance(out))
+
+
+def _choose_guidance(out: Path) -> dict[str, Any]:
+    """The guidance scale whose clips show most of what validation captions say; ties go to the smaller one."""
+    model = load_teacher(out / "teacher")
+    captions = measure.held_out_captions("validation")
+    rows = {}
+    for scale in GUIDANCE_GRID:
+        made = measure.make(model, captions, 2, measure.teacher_sampler(TEACHER_STEPS, scale))
+        rows[scale] = measure.oracle_accuracy(made)
+    best = max(rows, key=lambda scale: (rows[scale]["all"], -scale))
+    return {"guidance_scale": best, "validation": {str(scale): row for scale, row in rows.items()}}
+
+
+def _contrastive(name: str, out: Path, work: Path, report: Report) -> None:
+    plan = contrastive.plan_of(name)
+    towers, figures = contrastive.train_contrastive(name, work / name, report)
+    contrastive.save_contrastive(towers, out / name)
+    _note(out, name, {"plan": asdict(plan)} | dict(figures))
+
+
+def _student(out: Path, work: Path, report: Report) -> None:
+    model = load_teacher(out / "teacher")
+    latents, ids = teacher.training_latents(_trained_vae(work), work / "teacher")
+    made = student.train_student(model, latents, ids, work / "student", report)
+    # the teacher's scale counts from the unconditional prediction, the student's from the conditional one
+    scale = float(read_record(out)["teacher"]["guidance_scale"]) - 1
+    scale = min(max(scale, student.W_MIN), student.W_MAX)
+    save_student(
+        out / "student",
+        made,
+        guidance_range=(student.W_MIN, student.W_MAX),
+        guidance_scale=scale,
+        notes="latent consistency distillation of the world's teacher, no rewards",
+    )
+    _note(out, "student", {"fit": asdict(student.PLAN), "batch": student.BATCH, "rank": student.RANK})
+
+
+def _measure(out: Path, work: Path, report: Report) -> None:
+    """Oracle accuracy on the test triples: the teacher at 50 and 4 steps, the student at 4."""
+    captions = measure.held_out_captions("test")
+    scale = float(read_record(out)["teacher"]["guidance_scale"])
+    pupil = load_student(out / "student")
+    own = float(json.loads((out / "student" / "config.json").read_text(encoding="utf-8"))["guidance_scale"])
+    runs = {
+        "teacher_50_steps": (load_teacher(out / "teacher"), measure.teacher_sampler(TEACHER_STEPS, scale)),
+        "teacher_4_steps": (load_teacher(out / "teacher"), measure.teacher_sampler(STUDENT_STEPS, scale)),
+        "student_4_steps": (pupil, measure.student_sampler(STUDENT_STEPS, own)),
+    }
+    rows = {}
+    for done, (name, (model, sampler)) in enumerate(runs.items(), start=1):
+        rows[name] = dict(measure.oracle_accuracy(measure.make(model, captions, 2, sampler)))
+        report(done, len(runs), rows[name])
+    _note(out, "measure", {"clips": 2 * len(captions), "test": rows})
