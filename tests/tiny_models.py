@@ -1,4 +1,4 @@
-"""Which models do the tests of networks and samplers use? Members of the real classes, small and random, made in place."""
+"""Which models do the tests of networks and samplers use? Small random members of the real classes, made in place."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from turbo_eval.models import MODELS, RECORD, ModelEntry, find_model, near, weights_sha256
+from turbo_eval.scorers.registry import NO_ENCODER
 from turbo_eval.scorers.vbench.spec import DIMENSIONS
 from turbo_eval.suites import describe_suites
 from turbo_train.errors import UserError
@@ -21,7 +22,15 @@ def listing(what: str) -> list[dict[str, Any]]:
     if what == "suites":
         return [{"name": name, "description": text} for name, text in describe_suites().items()]
     if what == "dimensions":
-        return [{"name": d.name, "group": str(d.group), "question": d.question} for d in DIMENSIONS]
+        return [
+            {
+                "name": d.name,
+                "group": str(d.group),
+                "embedded": NO_ENCODER.get(d.name, "scored"),
+                "question": d.question,
+            }
+            for d in DIMENSIONS
+        ]
     raise UserError(
         found=f"nothing to list under {what!r}{near(what, KINDS)}",
         expected=f"one of {', '.join(KINDS)}",

@@ -19,7 +19,7 @@ from turbo_train.exits import STOPPED, exit_code_of
 HEAVY = ("torch", "diffusers", "transformers", "open_clip", "cv2", "av", "matplotlib", "pandas", "scipy")
 
 
-@pytest.mark.parametrize("arguments", [["vbench", "--help"], ["list", "suites"]])
+@pytest.mark.parametrize("arguments", [["vbench", "--help"], ["list", "dimensions"]])
 def test_help_and_lists_import_nothing_heavy(arguments: list[str], repository: Path) -> None:
     program = (
         "import sys; from turbo_eval.cli import app\n"

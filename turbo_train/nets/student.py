@@ -73,19 +73,20 @@ def save_student(
     guidance_range: tuple[float, float],
     guidance_scale: float,
     notes: str = "",
+    teacher_folder: Path | None = None,
 ) -> StudentConfig:
-    """Write config.json and adapter.safetensors of an unmerged student. Its teacher is the model it was made from.
+    """Write config.json and adapter.safetensors of an unmerged student. `teacher_folder` None: where it came from.
 
     Everything written is a function of the arguments and of the teacher's files: no times, no hosts, no paths.
     """
     denoiser = _modelscope(student)
-    weights = _trainable(denoiser.unet)
-    ranks = [len(weight) for name, weight in weights.items() if name.endswith(".lora_A.weight")]
+    ranks = [len(weight) for name, weight in lora_weights(denoiser.unet).items() if "lora_A" in name]
     if not ranks or student.timestep_cond_dim is None:
         raise ValueError("this model has no LoRA to save: it is a teacher, or a student that was merged")
+    teacher_folder = teacher_folder or _origin(student)
     config = StudentConfig(
-        teacher=student.folder.resolve().name,
-        teacher_sha256=weights_sha256(student.folder),
+        teacher=teacher_folder.resolve().name,
+        teacher_sha256=weights_sha256(teacher_folder),
         rank=max(ranks),
         time_cond_dim=student.timestep_cond_dim,
         prediction_type=denoiser.prediction_type,
@@ -95,10 +96,17 @@ def save_student(
         notes=notes,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    half = {name: value.detach().cpu().half().contiguous() for name, value in weights.items()}
+    half = {name: value.detach().cpu().half().contiguous() for name, value in _trainable(denoiser.unet).items()}
     save_file(half, folder / ADAPTER_FILE)
     (folder / CONFIG_FILE).write_text(json.dumps(asdict(config), indent=2) + "\n", encoding="utf-8")
     return config
+
+
+def _origin(student: Model) -> Path:
+    """Folder of the teacher of a student that was just made (new_student) or read (load_student)."""
+    if not (student.folder / CONFIG_FILE).is_file():
+        return student.folder
+    return student.folder.resolve().parent / read_student_config(student.folder).teacher
 
 
 def read_student_config(folder: Path) -> StudentConfig:

@@ -40,7 +40,11 @@ class CLIPText(nn.Module):
         ids = self.tokenizer(list(texts), padding="max_length", truncation=True, max_length=self.max_tokens)
         return torch.tensor(ids["input_ids"], dtype=torch.int64, device=self.model.device)
 
+    def of_ids(self, ids_BL: Tensor) -> Tensor:
+        """Context (B, L, D) of token ids as `tokenize` makes them."""
+        context: Tensor = self.model(ids_BL).last_hidden_state
+        return context
+
     def forward(self, texts: Sequence[str]) -> Tensor:
         """Context (B, L, D) of B texts."""
-        context: Tensor = self.model(self.tokenize(texts)).last_hidden_state
-        return context
+        return self.of_ids(self.tokenize(texts))

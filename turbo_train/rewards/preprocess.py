@@ -117,4 +117,6 @@ def preprocess_from(config: Mapping[str, Any], size_px: int) -> Preprocess:
             expected="three numbers each",
             run_next="correct the model's config.json",
         )
-    return Preprocess(size_px, (mean[0], mean[1], mean[2]), (std[0], std[1], std[2]), config.get("resize_mode", "squash"))
+    return Preprocess(
+        size_px, (mean[0], mean[1], mean[2]), (std[0], std[1], std[2]), config.get("resize_mode", "squash")
+    )

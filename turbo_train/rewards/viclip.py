@@ -68,9 +68,10 @@ class Attention(nn.Module):
     def forward(self, x_BLD: Tensor, causal: bool) -> Tensor:
         """(B, L, D) to (B, L, D)."""
         joint = F.linear(x_BLD, self.in_proj_weight, self.in_proj_bias)
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in joint.chunk(3, dim=-1))
+        batch, length, width = x_BLD.shape
+        q, k, v = (part.view(batch, length, self.heads, -1).transpose(1, 2) for part in joint.chunk(3, dim=-1))
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
-        out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
+        out: Tensor = self.out_proj(mixed.transpose(1, 2).reshape(batch, length, width))
         return out
 
 
@@ -146,7 +147,7 @@ class VisionEncoder(nn.Module):
     def forward(self, clips_BTCHW: Tensor) -> Tensor:
         """Normalised (B, T, 3, H, W) clips of num_frames frames (or one) to (B, output_dim), not scaled."""
         x = self.conv1(clips_BTCHW.transpose(1, 2)).flatten(3).permute(0, 2, 3, 1)  # (B, T, P, D)
-        table = self.temporal_positional_embedding
+        table: Tensor = self.temporal_positional_embedding
         if x.shape[1] == 1:
             table = table.mean(1, keepdim=True)
         elif x.shape[1] != table.shape[1]:
@@ -200,7 +201,7 @@ def new_viclip(model_cfg: Mapping[str, Any]) -> ViCLIP:
     except (KeyError, TypeError) as error:
         raise UserError(
             found=f"a ViCLIP model_cfg that does not fit ({error})",
-            expected=f"vision: {', '.join(VisionConfig.__annotations__)}; text: {', '.join(TextConfig.__annotations__)}",
+            expected="vision and text with the fields of VisionConfig and TextConfig",
             run_next=REBUILD,
         ) from error
 
@@ -222,7 +223,7 @@ class ViCLIPModel(nn.Module):
     def video_features(self, clips_BTCHW: Tensor) -> Tensor:
         """(B, T, 3, H, W) clips in [0, 1] to (B, D) features of length 1; differentiable."""
         frames = self.preprocess(clips_BTCHW.flatten(0, 1)).to(self.net.temp.dtype)
-        return unit(self.net.vision_encoder(frames.unflatten(0, clips_BTCHW.shape[:2])))
+        return unit(self.net.vision_encoder(frames.view(*clips_BTCHW.shape[:2], *frames.shape[1:])))
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """(B, D) features of length 1, without gradient."""

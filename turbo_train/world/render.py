@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from turbo_train.world.scene import DIRECTION, FRAMES, RGB, SHAPES, SIZE_PX, Scene
+from turbo_train.world.scene import DIRECTION, FRAMES, LEAD, RGB, SHAPES, SIZE_PX, Scene
 
 Array = NDArray[np.float32]
 
@@ -53,8 +53,8 @@ def distance(shape: str, x: Array, y: Array, radius: Array) -> Array:
 
 
 def centres(scene: Scene, frames: int = FRAMES) -> Array:
-    """(O, T, 2) centre path in px: a straight line at constant speed, half-way at the thing's own place."""
-    phase = np.linspace(-0.5, 0.5, frames, dtype=np.float32)
+    """(O, T, 2) centre path in px: a straight line at constant speed; LEAD of it lies before the thing's own place."""
+    phase = np.linspace(-LEAD, 1 - LEAD, frames, dtype=np.float32)
     path = np.empty((scene.count, frames, 2), np.float32)
     for o, thing in enumerate(scene.things):
         dx, dy = DIRECTION[thing.motion]

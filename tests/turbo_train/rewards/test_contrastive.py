@@ -73,7 +73,9 @@ def test_the_table_keeps_judges_and_rewards_apart() -> None:
     for kind in ("image", "video"):
         reward, judge = plans[f"reward_{kind}"], plans[f"judge_{kind}"]
         assert (reward.towers.width, reward.towers.patch) != (judge.towers.width, judge.towers.patch)
-        parameters += sum(p.numel() for plan in (reward, judge) for p in contrastive.TwoTowers(plan.towers).parameters())
+        parameters += sum(
+            p.numel() for plan in (reward, judge) for p in contrastive.TwoTowers(plan.towers).parameters()
+        )
     assert parameters * 2 <= 4_000_000  # bytes in fp16
     with pytest.raises(UserError, match="found model 'reward_sound'; expected one of reward_image"):
         contrastive.plan_of("reward_sound")

@@ -42,7 +42,9 @@ def test_resize_agrees_with_pil() -> None:
     assert difference.max() < 1.6 / 255  # PIL rounds to 8 bits after each of its two passes
 
 
-@pytest.mark.parametrize(("height", "width", "inner"), [(320, 512, (140, 224)), (333, 100, (224, 67)), (32, 32, (224, 224))])
+@pytest.mark.parametrize(
+    ("height", "width", "inner"), [(320, 512, (140, 224)), (333, 100, (224, 67)), (32, 32, (224, 224))]
+)
 def test_letterbox_keeps_the_aspect_and_centres_on_black(height: int, width: int, inner: tuple[int, int]) -> None:
     boxed = letterbox(torch.ones(1, 3, height, width), 224)
     assert boxed.shape == (1, 3, 224, 224)

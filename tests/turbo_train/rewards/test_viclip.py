@@ -30,7 +30,10 @@ def net(golden) -> ViCLIP:
     entry = meta["models"]["viclip"]
     vision, text = entry["config"].values()
     model = new_viclip(
-        {side: {k: v for k, v in cfg.items() if k not in NOT_OURS} for side, cfg in (("vision", vision), ("text", text))}
+        {
+            side: {k: v for k, v in cfg.items() if k not in NOT_OURS}
+            for side, cfg in (("vision", vision), ("text", text))
+        }
     )
     fill.check_layout(meta, "viclip", model)
     assert fill.fill_module(model, left_alone=entry["left_alone"]) == entry["left_alone"]

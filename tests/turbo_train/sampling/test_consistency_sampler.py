@@ -1,4 +1,4 @@
-"""Does the few-step sampler take the steps of T2V-Turbo's? Recorded network outputs stand in for VideoCrafter2's UNet."""
+"""Does the few-step sampler take T2V-Turbo's steps? Recorded network outputs stand in for VideoCrafter2's UNet."""
 
 from __future__ import annotations
 

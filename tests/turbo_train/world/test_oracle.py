@@ -11,16 +11,14 @@ import pytest
 from numpy.typing import NDArray
 
 from turbo_train.world.captions import Said, truth
-from turbo_train.world.oracle import ATTRIBUTES, Reading, read
+from turbo_train.world.oracle import ATTRIBUTES, read
 from turbo_train.world.oracle_agree import agree
 from turbo_train.world.render import render
 from turbo_train.world.scene import (
     BACKGROUNDS,
     RELATIONS,
     RGB,
-    SHAPES,
     Scene,
-    Thing,
     sample_pair,
     sample_single,
     triples,
@@ -253,26 +251,6 @@ def test_pairs_mirrored_and_transposed_keep_the_relation_laws() -> None:
         assert [thing.colour for thing in transposed.things] == colours
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("motion", ["left", "right", "up", "down"])
-def test_object_half_out_of_the_frame_keeps_its_shape_and_path(shape: str, motion: str) -> None:
-    thing = Thing(shape, "blue", motion, 16.0, 16.0, 7.0, 24.0)
-    reading = read(bytes_of(render([Scene("white", (thing,))]).frames_BTHWC[0]))
-    assert (reading.shape, reading.colour, reading.motion) == (shape, "blue", motion)
-    seen = reading.things[0]
-    assert np.hypot(*seen.shift_px) == pytest.approx(24.0, abs=1.5)
-    assert seen.radius_px == pytest.approx(7.0, abs=0.3)
-    assert seen.centre_px == pytest.approx((16.0, 16.0), abs=0.5)
-
-
-@pytest.mark.parametrize(("travel", "motion"), [(0.0, "still"), (3.0, "still"), (5.0, "right"), (12.0, "right")])
-def test_four_pixels_part_still_from_moving(travel: float, motion: str) -> None:
-    thing = Thing("square", "green", "right", 16.0, 16.0, 7.0, travel)
-    reading = read(bytes_of(render([Scene("black", (thing,))]).frames_BTHWC[0]))
-    assert reading.motion == motion
-    assert reading.things[0].shift_px[0] == pytest.approx(travel, abs=0.5)
-
-
 @pytest.mark.parametrize("factor", [0.5, 2, 4])
 def test_other_sizes_read_alike(factor: float) -> None:
     scenes, frames = singles()
@@ -290,65 +268,3 @@ def test_wide_frames_read_alike() -> None:
     for scene, clip in zip(scenes[:45], clean(frames), strict=False):
         ground = np.broadcast_to(np.array(RGB[scene.background], np.uint8), (8, 32, 16, 3))
         assert agree(read(np.concatenate([clip, ground], axis=2)), truth(scene))["colour"] is True
-
-
-def test_object_of_no_palette_colour_keeps_its_shape_and_loses_its_colour() -> None:
-    thing = Thing("circle", "red", "left", 16.0, 16.0, 8.0, 12.0)
-    cover = render([Scene("black", (thing,))]).mask_BOTHW[0, 0, ..., None]
-    reading = read(bytes_of(np.broadcast_to(0.05 + 0.9 * cover, (8, 32, 32, 3))))
-    assert (reading.shape, reading.motion, reading.count, reading.background) == ("circle", "left", 1, "black")
-    assert (reading.colour, reading.confidence["colour"]) == (None, 0.0)
-
-
-def test_two_objects_of_one_colour_are_counted() -> None:
-    things = (Thing("circle", "red", "still", 8, 16, 5, 0), Thing("square", "red", "still", 24, 16, 5, 0))
-    reading = read(bytes_of(render([Scene("white", things)]).frames_BTHWC[0]))
-    assert (reading.count, reading.colour) == (2, "red")
-
-
-@pytest.mark.parametrize(
-    "clip",
-    [
-        np.zeros((0, 32, 32, 3), np.uint8),
-        np.zeros((8, 32, 32), np.uint8),
-        np.zeros((8, 32, 32, 4), np.uint8),
-        np.zeros((8, 4, 32, 3), np.uint8),
-        np.zeros((8, 32, 32, 3), np.float32),
-    ],
-)
-def test_what_is_not_a_clip_is_refused(clip: Clip) -> None:
-    with pytest.raises(ValueError, match="a clip is uint8"):
-        read(clip)
-
-
-def pair_reading() -> tuple[Reading, Said]:
-    things = (Thing("circle", "red", "still", 8, 16, 5.5, 0), Thing("square", "blue", "still", 24, 16, 5.5, 0))
-    scene = Scene("white", things, "left")
-    return read(bytes_of(render([scene]).frames_BTHWC[0])), truth(scene)
-
-
-def test_agreement_names_what_is_wrong_and_nothing_else() -> None:
-    reading, said = pair_reading()
-    assert agree(reading, said) == dict.fromkeys(("count", "colour", "shape", "background", "relation"), True)
-    first, second = said.things
-    wrong = {
-        "background": Said(said.things, None, "black", "left"),
-        "relation": Said(said.things, None, "white", "above"),
-        "colour": Said((first, ("square", "green")), None, "white", "left"),
-        "shape": Said((first, ("triangle", "blue")), None, "white", "left"),
-    }
-    for name, other in wrong.items():
-        assert [k for k, v in agree(reading, other).items() if v is not True] == [name]
-    swapped = agree(reading, Said((second, first), None, "white", "left"))
-    assert [k for k, v in swapped.items() if not v] == ["relation"]
-    assert agree(reading, Said((("circle", "blue"), ("square", "red")), None, None, None)) == {
-        "count": True,
-        "colour": True,
-        "shape": False,
-    }
-
-
-def test_agreement_covers_only_what_is_said() -> None:
-    reading, _ = pair_reading()
-    assert agree(reading, Said(((None, None),), None, None, None)) == {"count": False}
-    assert set(agree(reading, Said(((None, "red"),), "still", None, None))) == {"count", "colour", "motion"}

@@ -34,7 +34,8 @@ from turbo_train.world.tokenizer import MAX_TOKENS, build_tokenizer, token_ids
 
 TEMPERATURE = 0.07  # CLIP's initial value
 TRAIN_CLIPS = 6000
-PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.3, 0.3, 0.3], "resize_mode": "squash"}
+MEAN, STD = 0.5, 0.3
+PREPROCESS = {"mean": [MEAN] * 3, "std": [STD] * 3, "resize_mode": "squash"}
 
 
 @dataclass(frozen=True)
@@ -89,11 +90,13 @@ MODELS: Mapping[str, Plan] = {
 class TwoTowers(nn.Module):
     """The part of a network that contrastive training needs: (clips, ids) to two sets of features of length 1."""
 
+    net: Any  # ViCLIP, or open_clip's CLIP, which is untyped
+
     def __init__(self, towers: Towers) -> None:
         super().__init__()
         self.cfg = towers.model_cfg()
         self.video = towers.video
-        self.net: Any = viclip.new_viclip(self.cfg) if towers.video else openclip.new_clip(self.cfg)
+        self.net = viclip.new_viclip(self.cfg) if towers.video else openclip.new_clip(self.cfg)
         with torch.no_grad():  # constant, and stored, so that the logits of the training can be had again
             if towers.video:
                 self.net.temp.fill_(TEMPERATURE).requires_grad_(False)
@@ -102,7 +105,7 @@ class TwoTowers(nn.Module):
 
     def forward(self, clips_BTCHW: Tensor, ids_ML: Tensor) -> tuple[Tensor, Tensor]:
         """Clips in [0, 1] (one frame each for an image model) and token ids to (B, D) and (M, D)."""
-        normal = (clips_BTCHW - PREPROCESS["mean"][0]) / PREPROCESS["std"][0]  # type: ignore[operator]
+        normal = (clips_BTCHW - MEAN) / STD
         if self.video:
             return unit(self.net.vision_encoder(normal)), unit(self.net.text_encoder(ids_ML))
         return unit(self.net.encode_image(normal[:, 0])), unit(self.net.encode_text(ids_ML))
@@ -114,7 +117,9 @@ class TwoTowers(nn.Module):
         return wrap(self.net, self.cfg, PREPROCESS, tokenize)
 
 
-def info_nce(seen_BD: Tensor, said_MD: Tensor, meaning_M: Tensor, temperature: float = TEMPERATURE) -> dict[str, Tensor]:
+def info_nce(
+    seen_BD: Tensor, said_MD: Tensor, meaning_M: Tensor, temperature: float = TEMPERATURE
+) -> dict[str, Tensor]:
     """Contrastive loss; caption i < B is clip i's own, the rest are negatives without a clip.
 
     A caption with the meaning of a row's own caption, other than it, takes no part in that row.
@@ -148,7 +153,9 @@ def batch_loss(towers: TwoTowers, pairs: Pairs, batch: int, generator: torch.Gen
 def plan_of(name: str) -> Plan:
     """A model of the table, by name."""
     if name not in MODELS:
-        raise UserError(found=f"model {name!r}", expected=f"one of {', '.join(MODELS)}", run_next="turbo-train world build")
+        raise UserError(
+            found=f"model {name!r}", expected=f"one of {', '.join(MODELS)}", run_next="turbo-train world build"
+        )
     return MODELS[name]
 
 

@@ -126,4 +126,4 @@ def augment(frames_NTCHW: Tensor, generator: torch.Generator) -> Tensor:
     lumps = F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
     noise = torch.randn(x.shape, generator=generator).to(device)
     x = x + LUMP_STD * strength[2] * lumps + NOISE_STD * strength[3] * noise
-    return x.clamp(0.0, 1.0).unflatten(0, (clips, frames))
+    return x.clamp(0.0, 1.0).view(clips, frames, 3, height, width)

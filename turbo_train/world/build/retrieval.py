@@ -19,8 +19,17 @@ from torch import Tensor
 from turbo_train.rewards.base import ImageTextModel, VideoTextModel
 from turbo_train.world.build.clips import make_clips
 from turbo_train.world.build.contrastive_data import augment
-from turbo_train.world.captions import BACKGROUND_WORDS, COLOUR_WORDS, MOTION_WORDS, PAIR_TEMPLATE, RELATION_WORDS
-from turbo_train.world.captions import SHAPE_WORDS, TEMPLATES, Said, truth
+from turbo_train.world.captions import (
+    BACKGROUND_WORDS,
+    COLOUR_WORDS,
+    MOTION_WORDS,
+    PAIR_TEMPLATE,
+    RELATION_WORDS,
+    SHAPE_WORDS,
+    TEMPLATES,
+    Said,
+    truth,
+)
 from turbo_train.world.scene import BACKGROUNDS, COLOURS, MOTIONS, RELATIONS, SHAPES, triples
 
 CLIPS = 400
@@ -34,9 +43,7 @@ ATTRIBUTES = {"shape": SHAPES, "colour": COLOURS, "motion": MOTIONS, "background
 def canonical(shape: str, colour: str, motion: str, background: str) -> str:
     """The plainest caption of one object: the first template with the first words."""
     thing = f"{COLOUR_WORDS[colour][0]} {SHAPE_WORDS[shape][0]}"
-    return TEMPLATES[0].format(
-        thing=thing, motion=MOTION_WORDS[motion][0], background=BACKGROUND_WORDS[background][0]
-    )
+    return TEMPLATES[0].format(thing=thing, motion=MOTION_WORDS[motion][0], background=BACKGROUND_WORDS[background][0])
 
 
 def canonical_pair(things: Sequence[tuple[str | None, str | None]], relation: str, background: str | None) -> str:
@@ -68,7 +75,7 @@ def features_of(model: ImageTextModel | VideoTextModel, frames_NTCHW: Tensor, ch
         encode = model.video_features
     else:
         encode, frames_NTCHW = model.image_features, frames_NTCHW[:, frames_NTCHW.shape[1] // 2]
-    return torch.cat([encode(part) for part in frames_NTCHW.split(chunk)])
+    return torch.cat([encode(part) for part in torch.split(frames_NTCHW, chunk)])
 
 
 @torch.no_grad()
@@ -92,7 +99,7 @@ def measure_retrieval(
             continue
         right = []
         for feature, kind in zip(seen, kinds, strict=True):
-            texts = [canonical(*kind[:place], value, *kind[place + 1 :]) for value in values]
+            texts = [canonical(*(value if i == place else own for i, own in enumerate(kind))) for value in values]
             right.append(values[int((model.text_features(texts) @ feature).argmax())] == kind[place])
         figures[name] = _share(right)
     return figures | {"relation": relation_accuracy(model, max(1, clips // 2), device)}

@@ -18,6 +18,7 @@ from diffusers import AutoencoderKL
 from turbo_train.errors import UserError
 from turbo_train.nets.student import load_student, save_student
 from turbo_train.nets.teacher import ClipFormat, load_teacher, save_teacher
+from turbo_train.nets.text import CLIPText
 from turbo_train.world.build import contrastive, measure, student, teacher, vae
 from turbo_train.world.build.fit import Report
 from turbo_train.world.scene import FPS, FRAMES
@@ -123,7 +124,11 @@ def _contrastive(name: str, out: Path, work: Path, report: Report) -> None:
 def _student(out: Path, work: Path, report: Report) -> None:
     model = load_teacher(out / "teacher")
     latents, ids = teacher.training_latents(_trained_vae(work), work / "teacher")
-    made = student.train_student(model, latents, ids, work / "student", report)
+    if not isinstance(model.text, CLIPText):
+        raise TypeError("the world's text encoder is a CLIPText")
+    with torch.no_grad():
+        contexts = torch.cat([model.text.of_ids(part) for part in ids.split(500)])
+    made = student.train_student(model, latents, contexts, work / "student", report)
     # the teacher's scale counts from the unconditional prediction, the student's from the conditional one
     scale = float(read_record(out)["teacher"]["guidance_scale"]) - 1
     scale = min(max(scale, student.W_MIN), student.W_MAX)

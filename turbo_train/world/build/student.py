@@ -71,27 +71,25 @@ def distillation_loss(
 def train_student(
     teacher: Model,
     latents: Tensor,
-    ids_BL: Tensor,
+    contexts: Tensor,
     folder: Path,
     report: Report | None = None,
     evaluate: Evaluate | None = None,
     plan: Fit = PLAN,
 ) -> Model:
-    """Distil `teacher` on latents (N, C, T, h, w) with token ids (N, L) of their captions."""
+    """Distil `teacher` on latents (N, C, T, h, w) and the contexts (N, L, D) of their captions."""
     student = new_student(teacher, rank=RANK, seed=plan.seed)
     solver = DDIMSolver(teacher.schedule, SOLVER_STEPS)
-    empty = teacher.text([""])
+    with torch.no_grad():
+        empty = teacher.text([""])
     denoiser = student.denoiser
     if not isinstance(denoiser, nn.Module):
         raise TypeError("the world's student is a torch module")
 
     def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         rows = torch.randint(len(latents), (BATCH,), generator=generator)
-        with torch.no_grad():
-            context = teacher.text.of_ids(ids_BL[rows])
-        return distillation_loss(
-            student.denoiser, teacher, solver, latents[rows].float(), (context, empty), generator
-        )
+        given = (contexts[rows], empty)
+        return distillation_loss(student.denoiser, teacher, solver, latents[rows].float(), given, generator)
 
     fit(plan, denoiser, loss, folder, report, evaluate)
     return student

@@ -53,7 +53,7 @@ class OpenCvFlow:
 
 def enlargement(frame_HWC: ByteArray) -> int:
     """The whole factor by which a small frame is enlarged before its flow is measured."""
-    return max(1, WORKING_SIDE_PX // min(frame_HWC.shape[:2]))
+    return max(1, WORKING_SIDE_PX // int(min(frame_HWC.shape[:2])))
 
 
 def _grey(first_HWC: ByteArray, second_HWC: ByteArray) -> tuple[ByteArray, ByteArray]:

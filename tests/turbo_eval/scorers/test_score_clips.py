@@ -1,0 +1,124 @@
+"""What becomes of clips on their way through the scorers: once decoded, scored, unscored, never zero by accident?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from turbo_eval.records import Prompt
+from turbo_eval.scorers.base import (
+    Clip,
+    Features,
+    Score,
+    UnreadableClip,
+    open_clip,
+    score_clip,
+    score_clips,
+)
+from turbo_eval.scorers.registry import build_scorers
+from turbo_eval.scorers.vbench import spec
+from turbo_eval.scorers.vbench.temporal_flickering import TemporalFlickering
+from turbo_train.errors import UserError
+from turbo_train.video_io import write_mp4
+
+PROMPT = Prompt(prompt_id="p-000", prompt="a red circle")
+CLIP_ID = ("model", "p-000", 0)
+
+
+class Refuses:
+    """A scorer that cannot score this prompt."""
+
+    metric = spec.COLOR
+    scorer_id = "test/refuses@1"
+
+    def score(self, clip: Clip, features: Features) -> Score:
+        raise UserError(found="no auxiliary info", expected="a colour", run_next="a suite with colours")
+
+
+class Broken:
+    """A scorer with a bug."""
+
+    metric = spec.SCENE
+    scorer_id = "test/broken@1"
+
+    def score(self, clip: Clip, features: Features) -> Score:
+        raise ZeroDivisionError
+
+
+def test_one_decode_for_all_scorers(tmp_path: Path, judge_weights: Path, world_clip, monkeypatch):
+    from turbo_eval.scorers import base
+
+    clip = world_clip("red", "circle", "left", "gray")
+    write_mp4(tmp_path / "clip.mp4", clip.frames_THWC, 8, lossless=True)
+    reads, read = [], base.read_video
+    monkeypatch.setattr(base, "read_video", lambda path: reads.append(path) or read(path))
+    scorers = build_scorers(weights=judge_weights).scorers
+    opened = open_clip(tmp_path / "clip.mp4", CLIP_ID, clip.prompt)
+    assert isinstance(opened, Clip)
+    np.testing.assert_array_equal(opened.frames_THWC, clip.frames_THWC)
+    first, second = score_clips(scorers, [opened]), score_clips(scorers, [opened])
+    assert len(reads) == 1
+    assert first == second
+    assert [r.metric for r in first] == [s.metric for s in scorers]
+    assert all(r.unscored is None for r in first)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a video"])
+def test_an_unreadable_clip_is_unscored_by_everyone_and_names_no_folder(content: bytes, tmp_path: Path):
+    (tmp_path / "clip.mp4").write_bytes(content)
+    clip = open_clip(tmp_path / "clip.mp4", CLIP_ID, PROMPT)
+    assert isinstance(clip, UnreadableClip)
+    (record,) = score_clips([TemporalFlickering()], [clip])
+    assert record.value is None
+    assert record.unscored is not None and record.unscored.startswith("unreadable: is ")
+    assert str(tmp_path) not in record.unscored
+
+
+def test_a_refusal_is_unscored_and_a_bug_is_not_hidden(world_clip):
+    clip = replace(world_clip("red", "circle", "left", "gray"), prompt=PROMPT)
+    refused, scored = score_clip([Refuses(), TemporalFlickering()], clip)
+    assert (refused.value, refused.unscored) == (None, "no auxiliary info; expected a colour")
+    assert scored.value is not None
+    with pytest.raises(ZeroDivisionError):
+        score_clip([Broken()], clip)
+
+
+def test_a_dimension_is_asked_of_its_own_prompts_only(world_clip):
+    clip = world_clip("red", "circle", "left", "gray", dimensions=(spec.DYNAMIC_DEGREE,))
+    assert score_clip([TemporalFlickering()], clip) == []
+    open_to_all = world_clip("red", "circle", "left", "gray", dimensions=())
+    assert len(score_clip([TemporalFlickering()], open_to_all)) == 1
+
+
+def test_progress_comes_clip_by_clip_while_later_clips_are_not_yet_decoded(world_clip):
+    clip, log = world_clip("red", "circle", "left", "gray"), []
+
+    def clips():
+        for name in "ab":
+            log.append(f"decode {name}")
+            yield replace(clip, clip_id=("model", name, 0))
+
+    records = score_clips([TemporalFlickering()], clips(), lambda scored: log.append(scored[0].prompt_id))
+    assert log == ["decode a", "a", "decode b", "b"]
+    assert len(records) == 2
+
+
+def test_a_score_is_a_finite_number_or_a_reason():
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="finite"):
+            Score.of(value)
+    with pytest.raises(ValueError, match="a value or a reason"):
+        Score()
+    assert Score.none("why") == Score(unscored="why")
+
+
+def test_features_are_computed_once(world_clip):
+    features, calls = Features(world_clip("red", "circle", "left", "gray")), []
+    for _ in range(3):
+        features.get("key", lambda: calls.append(1))
+    assert calls == [1]
+    assert features.frames_TCHW is features.frames_TCHW
+    assert features.frames_TCHW.shape == (8, 3, 32, 32)
