@@ -16,11 +16,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import turbo_train
 from turbo_train.errors import UserError
+from turbo_train.world import WEIGHTS
 
 Kind = Literal["teacher", "student"]
-WORLD = Path(turbo_train.__path__[0]) / "world" / "weights"
 RECORD = "built.json"  # how the weights were made, and the guidance_scale chosen on the validation suite
 TEACHER_STEPS = 50  # DDIM steps of the teacher in the T2V-Turbo paper (arXiv 2405.18750, section 5)
 STUDENT_STEPS = 4
@@ -51,7 +50,7 @@ MODELS = (
     ModelEntry(
         "world-teacher",
         "teacher",
-        WORLD / "teacher",
+        WEIGHTS / "teacher",
         TEACHER_STEPS,
         "latent diffusion teacher of the embedded world, 32x32, 8 frames, DDIM with guidance",
         "Apache-2.0",
@@ -60,7 +59,7 @@ MODELS = (
     ModelEntry(
         "world-vcm",
         "student",
-        WORLD / "student",
+        WEIGHTS / "student",
         STUDENT_STEPS,
         "video consistency model distilled from world-teacher, without rewards",
         "Apache-2.0",

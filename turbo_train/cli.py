@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,8 @@ import typer
 
 from turbo_train import __version__
 from turbo_train.exits import exit_code_of
+
+LOG_EVERY_S = 30.0  # where stderr is no terminal
 
 app = typer.Typer(
     name="turbo-train",
@@ -48,27 +51,35 @@ def world_build(
     stages: Annotated[str | None, typer.Option(help="Only these stages, separated by commas.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = os.cpu_count() or 1,
 ) -> None:
-    """Train the world's networks from nothing: seeded, resumable, on a CPU in hours or on a GPU in minutes."""
+    """Train the world's networks from nothing: seeded and resumable, on a CPU in about two hours."""
     raise typer.Exit(exit_code_of(lambda: _build(out, work, stages, threads)))
 
 
 def _build(out: Path | None, work: Path, stages: str | None, threads: int) -> None:
     import torch
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     import turbo_train.world
     from turbo_train.world.build.stages import build
 
     torch.set_num_threads(threads)
     names = tuple(name.strip() for name in stages.split(",") if name.strip()) if stages else None
-    target = out or Path(turbo_train.world.__path__[0]) / "weights"
+    target = out or turbo_train.world.WEIGHTS
+    console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("world", total=None)
+    bars: dict[str, TaskID] = {}
+    said = time.monotonic()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
 
-        def report(done: int, total: int, figures: object) -> None:
-            progress.update(bar, completed=done, total=total)
+        def report(stage: str, done: int, total: int, figures: object) -> None:
+            nonlocal said
+            if stage not in bars:  # a resumed stage starts at its first report, so that its speed is its own
+                bars[stage] = progress.add_task(stage, total=total, completed=done)
+            progress.update(bars[stage], completed=done)
+            if not console.is_terminal and (done == total or time.monotonic() - said > LOG_EVERY_S):
+                said = time.monotonic()
+                typer.echo(f"{stage}: {done} of {total}", err=True)
 
         build(target, work, names, report)
     typer.echo(f"weights: {target}", err=True)

@@ -23,7 +23,6 @@ from turbo_train.errors import UserError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
-    from av.video.stream import VideoStream
 
 VIDEO_SUFFIXES = (".avi", ".gif", ".mp4", ".webm")
 

@@ -132,7 +132,7 @@ def test_a_stopped_run_resumes_to_the_same_bytes(
     tiny_teacher: Path, suite: Path, tmp_path: Path, repository: Path
 ) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    command = vbench(tiny_teacher, suite, cut, "--no-latency", "--steps", "200")
+    command = vbench(tiny_teacher, suite, cut, "--no-latency", "--steps", "60")
     program = [sys.executable, "-c", f"import sys; from turbo_eval.cli import app; app({command!r})"]
     process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=repository)
     while process.poll() is None and not list(cut.rglob("*.mp4")):
@@ -144,7 +144,7 @@ def test_a_stopped_run_resumes_to_the_same_bytes(
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0
     assert "of 6 clips already done" in done.stderr
-    assert CliRunner().invoke(app, vbench(tiny_teacher, suite, whole, "--no-latency", "--steps", "200")).exit_code == 0
+    assert CliRunner().invoke(app, vbench(tiny_teacher, suite, whole, "--no-latency", "--steps", "60")).exit_code == 0
     for path in sorted(p for p in whole.rglob("*") if p.suffix == ".mp4" or p.name == "scores.jsonl"):
         assert path.read_bytes() == (cut / path.relative_to(whole)).read_bytes()
 

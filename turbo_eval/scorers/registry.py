@@ -21,6 +21,7 @@ from turbo_eval.scorers.vbench.motion_smoothness import MotionSmoothness
 from turbo_eval.scorers.vbench.overall_consistency import OverallConsistency
 from turbo_eval.scorers.vbench.subject_consistency import SubjectConsistency
 from turbo_eval.scorers.vbench.temporal_flickering import TemporalFlickering
+from turbo_train.world import WEIGHTS
 
 if TYPE_CHECKING:
     from turbo_eval.scorers.vbench.encoders.judges import ImageJudge, VideoJudge
@@ -90,13 +91,6 @@ def metric_names() -> tuple[str, ...]:
     return (*spec.NAMES, *ORACLE_METRICS)
 
 
-def world_weights() -> Path:
-    """Where the embedded world's weights lie: inside the package."""
-    import turbo_train.world
-
-    return Path(turbo_train.world.__path__[0]) / "weights"
-
-
 def build_scorers(
     profile: str = EMBEDDED, dimensions: Sequence[str] | None = None, *, weights: Path | None = None
 ) -> Scorers:
@@ -111,7 +105,7 @@ def build_scorers(
     for name in dimensions or ():
         if name not in names:
             raise spec.unknown_name("dimension", name, names)
-    encoders = Encoders(weights or world_weights())
+    encoders = Encoders(weights or WEIGHTS)
     wanted = [name for name in names if dimensions is None or name in dimensions]
     scorers = [BUILDERS[name](encoders) for name in wanted if name in BUILDERS]
     scorers += [Oracle(name) for name in wanted if name in ORACLE_METRICS]

@@ -68,7 +68,7 @@ def measure_latency(
     generators: Mapping[str, CountedGenerator], prompt: Prompt, seed: int, rules: Rules | None = None
 ) -> Latency:
     """Latency of one or two models whose generators make one clip in a forward pass."""
-    works = [lambda g=g: g.generate([prompt], [0], seed) for g in generators.values()]  # type: ignore[misc]
+    works = [lambda g=g: g.generate([prompt], [0], seed) for g in generators.values()]
     evaluations = {name: evaluations_of(g, prompt, seed) for name, g in generators.items()}
     if len(works) == 1:
         (name,) = generators

@@ -46,9 +46,19 @@ def scaled_linear_betas(beta_start: float, beta_end: float, num_train_steps: int
     return betas
 
 
-def make_schedule(beta_start: float = 0.00085, beta_end: float = 0.012, num_train_steps: int = 1000) -> Schedule:
-    """The schedule of ModelScope, VideoCrafter2 and the embedded world (defaults: t2v_turbo.md 1.2)."""
-    return Schedule(torch.cumprod(1 - scaled_linear_betas(beta_start, beta_end, num_train_steps), dim=0))
+def make_schedule(
+    beta_start: float = 0.00085, beta_end: float = 0.012, num_train_steps: int = 1000, zero_terminal_snr: bool = False
+) -> Schedule:
+    """The schedule of ModelScope and VideoCrafter2 (defaults: t2v_turbo.md 1.2).
+
+    zero_terminal_snr: alpha is shifted and scaled so that the last x_t is pure noise and the first alpha stays
+    (Lin et al. 2023, "Common diffusion noise schedules are flawed", algorithm 1). The embedded world uses it.
+    """
+    abar = torch.cumprod(1 - scaled_linear_betas(beta_start, beta_end, num_train_steps), dim=0)
+    if zero_terminal_snr:
+        alpha = abar.sqrt()
+        abar = ((alpha - alpha[-1]) * alpha[0] / (alpha[0] - alpha[-1])) ** 2
+    return Schedule(abar)
 
 
 def full_precision(x: Tensor) -> Tensor:

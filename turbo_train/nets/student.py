@@ -45,11 +45,15 @@ class StudentConfig:
     schema_version: int = SCHEMA_VERSION
 
 
-def new_student(teacher: Model, rank: int = RANK, time_cond_dim: int = TIME_COND_DIM, seed: int = 0) -> Model:
+def new_student(
+    teacher: Model, rank: int = RANK, time_cond_dim: int = TIME_COND_DIM, seed: int = 0, dropout: float = 0.0
+) -> Model:
     """A student that begins as the teacher exactly, for every guidance scale. The teacher is copied, not touched.
 
     LoRA's A is drawn from `seed`; B and the projection are zero. Only trainable_parameters have requires_grad. It is
-    in eval mode (no dropout), which does not stop gradients. Text encoder and VAE are shared with the teacher.
+    in eval mode, which does not stop gradients. Text encoder and VAE are shared with the teacher.
+    Differs: the UNet class drops 10 % in its temporal convolutions while in train mode, and the original distils with
+    that; here `dropout` replaces it.
     """
     denoiser = _modelscope(teacher)
     with torch.random.fork_rng(devices=[]):
@@ -57,6 +61,9 @@ def new_student(teacher: Model, rank: int = RANK, time_cond_dim: int = TIME_COND
         unet = _with_adapter(denoiser.unet, rank, time_cond_dim)
     for parameter in _trainable(unet).values():
         parameter.requires_grad_(True)
+    for module in unet.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = dropout
     student = ModelScopeDenoiser(unet, denoiser.prediction_type).eval()
     return replace(teacher, name=f"{teacher.name}-student", denoiser=student, timestep_cond_dim=time_cond_dim)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from diffusers import AutoencoderKL, UNet3DConditionModel
@@ -31,6 +31,7 @@ from turbo_train.nets.vae import FrameVAE
 
 REBUILD = "turbo-train world build (for the embedded world), or the folder of another model"
 CLIP_FILE = "clip.json"
+Spacing = Literal["leading", "trailing"]
 _WEIGHTS = ".safetensors", ".bin"
 _PARTS = {
     "unet": "config.json",
@@ -62,6 +63,7 @@ class Model:
     fps: int
     timestep_cond_dim: int | None
     folder: Path
+    spacing: Spacing = "leading"  # of DDIM's times, as diffusers' schedulers name it
 
     def to(self, device: torch.device | str) -> Model:
         """The model on a device. The networks themselves are moved, not copied."""
@@ -123,6 +125,7 @@ def load_teacher(folder: Path, clip: ClipFormat | None = None) -> Model:
         fps=clip.fps,
         timestep_cond_dim=denoiser.timestep_cond_dim,
         folder=folder,
+        spacing=spacing_of(scheduler, folder),
     )
 
 
@@ -170,7 +173,14 @@ def schedule_of(config: dict[str, Any], where: Path) -> tuple[Schedule, str]:
             run_next=REBUILD,
         )
     start, end = float(config["beta_start"]), float(config["beta_end"])
-    return make_schedule(start, end, int(config["num_train_timesteps"])), prediction_type
+    steps, flat = int(config["num_train_timesteps"]), bool(config.get("rescale_betas_zero_snr", False))
+    if flat and prediction_type == "epsilon":
+        raise UserError(
+            found=f"{where}: rescale_betas_zero_snr with prediction_type epsilon",
+            expected="v_prediction: at zero terminal SNR eps says nothing about x_0",
+            run_next=REBUILD,
+        )
+    return make_schedule(start, end, steps, zero_terminal_snr=flat), prediction_type
 
 
 @contextmanager
@@ -183,6 +193,14 @@ def _no_progress_bar() -> Iterator[None]:
     finally:
         if shown:
             transformers_logging.enable_progress_bar()
+
+
+def spacing_of(config: dict[str, Any], where: Path) -> Spacing:
+    """timestep_spacing of a scheduler_config.json; "leading" where it says nothing. UserError for another kind."""
+    value = config.get("timestep_spacing", "leading")
+    if value == "leading" or value == "trailing":
+        return value
+    raise UserError(found=f"{where}: timestep_spacing {value!r}", expected="leading or trailing", run_next=REBUILD)
 
 
 def _check_layout(folder: Path) -> None:

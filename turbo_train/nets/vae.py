@@ -37,7 +37,8 @@ class FrameVAE(nn.Module):
             posterior = self.vae.encode(part.to(self._dtype)).latent_dist
             parts.append(posterior.mean if generator is None else posterior.sample(generator))
         z = torch.cat(parts) * self.scaling_factor
-        return z.unflatten(0, frames_BTCHW.shape[:2]).transpose(1, 2).contiguous()
+        z_BCTHW: Tensor = z.unflatten(0, frames_BTCHW.shape[:2]).transpose(1, 2).contiguous()
+        return z_BCTHW
 
     def decode(self, z_BCTHW: Tensor) -> Tensor:
         """Latents to frames (B, T, 3, H, W), not clamped; differentiable."""
@@ -45,8 +46,10 @@ class FrameVAE(nn.Module):
         parts = [
             self.vae.decode(part.to(self._dtype)).sample for part in z_BTCHW.flatten(0, 1).split(self.chunk_frames)
         ]
-        return torch.cat(parts).unflatten(0, z_BTCHW.shape[:2])
+        frames_BTCHW: Tensor = torch.cat(parts).unflatten(0, z_BTCHW.shape[:2])
+        return frames_BTCHW
 
     @property
     def _dtype(self) -> torch.dtype:
-        return self.vae.decoder.conv_in.weight.dtype
+        dtype: torch.dtype = self.vae.decoder.conv_in.weight.dtype
+        return dtype

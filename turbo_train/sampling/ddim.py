@@ -7,7 +7,6 @@ abar_0, not 1 (`set_alpha_to_one` False of Stable Diffusion's and ModelScope's s
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,9 +14,8 @@ from torch import Tensor
 from turbo_train.diffusion.guidance import imagen_cfg
 from turbo_train.diffusion.prediction import to_eps, to_x0
 from turbo_train.errors import UserError
-from turbo_train.nets.teacher import Model
+from turbo_train.nets.teacher import Model, Spacing
 
-Spacing = Literal["leading", "trailing"]
 OnStep = Callable[[int, Tensor], None]
 STEPS_OFFSET = 1  # of Stable Diffusion's schedulers, with "leading"
 
@@ -44,15 +42,16 @@ def sample_ddim(
     *,
     num_steps: int,
     guidance_scale: float,
-    spacing: Spacing = "leading",
+    spacing: Spacing | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
     """z_0 (B, C, T, h, w) float32. Guidance is imagen_cfg: 1 means none, and then half the work.
 
+    spacing: None means the model's own (its scheduler_config.json).
     on_step(steps done, predicted x_0). Differs: with "trailing" and a number of steps that does not divide 1000,
     diffusers steps to t - 1000 // n, which is not its next time; here s is always the next time.
     """
-    times = ddim_timesteps(num_steps, spacing, model.schedule.num_train_steps)
+    times = ddim_timesteps(num_steps, spacing or model.spacing, model.schedule.num_train_steps)
     guided = guidance_scale != 1
     rows = len(noise_BCTHW)
     context = torch.cat([uncond_1LD.expand(rows, -1, -1), context_BLD]) if guided else context_BLD

@@ -10,6 +10,7 @@ value, with probability `missing` one is left out (shape -> "shape", the others 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,9 +85,11 @@ def truth(scene: Scene) -> Said:
 
 def corrupt(rng: np.random.Generator, said: Said, wrong: float, missing: float) -> Said:
     """Web-like noise on what a caption says: one attribute wrong, one attribute missing."""
-    fields = {"shape": said.things[0][0], "colour": said.things[0][1], "background": said.background}
+    fields: dict[str, str | None] = {"shape": said.things[0][0], "colour": said.things[0][1]}
+    fields["background"] = said.background
     fields["motion" if len(said.things) == 1 else "relation"] = said.motion or said.relation
-    values = {"shape": SHAPES, "colour": COLOURS, "background": BACKGROUNDS, "motion": MOTIONS, "relation": RELATIONS}
+    values: dict[str, tuple[str, ...]] = {"shape": SHAPES, "colour": COLOURS, "background": BACKGROUNDS}
+    values |= {"motion": MOTIONS, "relation": RELATIONS}
     names = sorted(fields)
     if rng.random() < wrong:
         name = names[int(rng.integers(len(names)))]
@@ -102,7 +105,7 @@ def caption(rng: np.random.Generator, scene: Scene, wrong: float = 0.0, missing:
     return say(rng, corrupt(rng, truth(scene), wrong, missing))
 
 
-def _value(text: str, table: dict[str, tuple[str, ...]]) -> str | None:
+def _value(text: str, table: Mapping[str, tuple[str, ...]]) -> str | None:
     for value, words in table.items():
         if any(re.search(rf"\b{re.escape(w)}\b", text) for w in words):
             return value

@@ -40,21 +40,24 @@ class Rendered:
 
 def distance(shape: str, x: Array, y: Array, radius: Array) -> Array:
     """Signed distance in px (negative inside) from a shape of area pi radius^2 at the origin, y downwards."""
+    reach: Array
     if shape == "circle":
-        return np.hypot(x, y) - radius
+        reach = np.asarray(np.hypot(x, y) - radius, np.float32)
+        return reach
     if shape == "square":
-        half = radius * SQUARE_HALF
-        return np.maximum(np.abs(x), np.abs(y)) - half
+        reach = np.maximum(np.abs(x), np.abs(y)) - radius * SQUARE_HALF
+        return reach
     if shape == "triangle":  # apex up, centroid at the origin; each side lies R/2 from the centroid
         inner = radius * TRIANGLE_R / 2
         slanted = np.abs(x) * np.float32(np.sqrt(3) / 2) - y / 2
-        return np.maximum(slanted, y) - inner
+        reach = np.maximum(slanted, y) - inner
+        return reach
     raise ValueError(f"unknown shape {shape!r}; shapes are {', '.join(SHAPES)}")
 
 
 def centres(scene: Scene, frames: int = FRAMES) -> Array:
     """(O, T, 2) centre path in px: a straight line at constant speed; LEAD of it lies before the thing's own place."""
-    phase = np.linspace(-LEAD, 1 - LEAD, frames, dtype=np.float32)
+    phase: Array = np.linspace(-LEAD, 1 - LEAD, frames).astype(np.float32)
     path = np.empty((scene.count, frames, 2), np.float32)
     for o, thing in enumerate(scene.things):
         dx, dy = DIRECTION[thing.motion]
@@ -69,16 +72,17 @@ def coverage(shape: str, centre_BT2: Array, radius_B: Array, size_px: int = SIZE
     x = axis[None, None, None, :] - centre_BT2[:, :, 0, None, None]
     y = axis[None, None, :, None] - centre_BT2[:, :, 1, None, None]
     dist = distance(shape, x, y, radius_B[:, None, None, None])
-    return np.clip(np.float32(0.5) - dist, 0.0, 1.0).astype(np.float32)
+    covered: Array = np.clip(np.float32(0.5) - dist, 0.0, 1.0).astype(np.float32)
+    return covered
 
 
 def boxes(mask_BOTHW: Array) -> Array:
     """(B, O, T, 4) tight x0, y0, x1, y1 around mask > 1/2; NaN where it is empty."""
-    on = mask_BOTHW > 0.5
+    on = np.asarray(mask_BOTHW > 0.5)
     size = on.shape[-1]
     columns, rows = on.any(-2), on.any(-1)
     seen = columns.any(-1)
-    box = np.stack(
+    box: Array = np.stack(
         [
             columns.argmax(-1),
             rows.argmax(-1),

@@ -59,12 +59,9 @@ def test_chain_of_four_steps() -> None:
 @pytest.mark.parametrize("kind", ["sample", "v_prediction"])
 def test_one_step_of_the_other_prediction_types(kind: str) -> None:
     inputs = fill.inputs_of(SCHEDULER)
-    for output in ("model_output_0", "model_output_1"):
-        z = consistency(kind, SCHEDULE, inputs[output], inputs["sample"], torch.tensor([759]))
-        if torch.allclose(z, SCHEDULER_OUT[f"{kind}/denoised"], atol=2e-6, rtol=1e-5):
-            scheduler_says(f"{kind}/prev_sample", add_noise(SCHEDULE, z, inputs["noise_0"], torch.tensor([519])))
-            return
-    pytest.fail("neither recorded output leads to the recorded x_0")
+    z = consistency(kind, SCHEDULE, inputs["model_output_0"], inputs["sample"], torch.tensor([759]))
+    scheduler_says(f"{kind}/denoised", z)
+    scheduler_says(f"{kind}/prev_sample", add_noise(SCHEDULE, z, inputs["noise_0"], torch.tensor([519])))
 
 
 def test_noising_and_velocity() -> None:

@@ -98,6 +98,14 @@ def test_one_gradient_step_reaches_the_projection_and_leaves_the_teacher_alone(t
     assert all(p.grad is None for p in teacher.denoiser.parameters())  # type: ignore[attr-defined]
 
 
+def test_train_mode_changes_nothing_unless_dropout_is_asked_for(teacher: Model) -> None:
+    for dropout in (0.0, 0.5):
+        student = new_student(teacher, RANK, COND, dropout=dropout)
+        before = call(student, cond())
+        student.denoiser.train()  # type: ignore[attr-defined]
+        assert torch.allclose(call(student, cond()), before, atol=1e-6) == (dropout == 0.0)
+
+
 def test_the_seed_decides_the_start_and_the_global_generator_is_untouched(teacher: Model) -> None:
     torch.manual_seed(5)
     state = torch.get_rng_state()

@@ -89,13 +89,13 @@ def fit(
         first, shadow = int(state["step"]), state["shadow"]
     saved = time.monotonic()
     module.train()
-    with open(folder / "log.jsonl", "a", encoding="utf-8") as log:
+    with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
         for step in range(first, plan.steps):
             for group in optimizer.param_groups:
                 group["lr"] = lr_at(plan, step)
             terms = loss(step, generator_of(plan.seed, step))
             optimizer.zero_grad(set_to_none=True)
-            terms["loss"].backward()  # type: ignore[no-untyped-call]
+            terms["loss"].backward()
             nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
             if plan.ema:

@@ -43,9 +43,7 @@ def teacher_sampler(num_steps: int, guidance_scale: float) -> Sampler:
 
     def sample(model: Model, context: Tensor, clips: list[tuple[str, int]]) -> Tensor:
         noise = _noise(model, clips, "initial")
-        return sample_ddim(
-            model, context, model.text([""]), noise, num_steps=num_steps, guidance_scale=guidance_scale
-        )
+        return sample_ddim(model, context, model.text([""]), noise, num_steps=num_steps, guidance_scale=guidance_scale)
 
     return sample
 
