@@ -16,7 +16,7 @@ def tiny_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from turbo_train.nets.teacher import ClipFormat, save_teacher
     from turbo_train.world.build.teacher import scheduler
-    from turbo_train.world.tokenizer import MAX_TOKENS, build_tokenizer, token_ids
+    from turbo_train.world.tokenizer import END, MAX_TOKENS, PAD, START, build_tokenizer, token_ids
 
     folder = tmp_path_factory.mktemp("models") / "teacher"
     torch.manual_seed(0)
@@ -41,8 +41,12 @@ def tiny_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sample_size=16,
         scaling_factor=1.0,
     )
+    ids = token_ids()
     config = CLIPTextConfig(
-        vocab_size=len(token_ids()),
+        vocab_size=len(ids),
+        pad_token_id=ids[PAD],
+        bos_token_id=ids[START],
+        eos_token_id=ids[END],
         hidden_size=8,
         intermediate_size=16,
         num_hidden_layers=1,
