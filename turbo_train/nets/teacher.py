@@ -198,8 +198,10 @@ def _no_progress_bar() -> Iterator[None]:
 def spacing_of(config: dict[str, Any], where: Path) -> Spacing:
     """timestep_spacing of a scheduler_config.json; "leading" where it says nothing. UserError for another kind."""
     value = config.get("timestep_spacing", "leading")
-    if value == "leading" or value == "trailing":
-        return value
+    if value == "leading":
+        return "leading"
+    if value == "trailing":
+        return "trailing"
     raise UserError(found=f"{where}: timestep_spacing {value!r}", expected="leading or trailing", run_next=REBUILD)
 
 

@@ -45,12 +45,12 @@ def distance(shape: str, x: Array, y: Array, radius: Array) -> Array:
         reach = np.asarray(np.hypot(x, y) - radius, np.float32)
         return reach
     if shape == "square":
-        reach = np.maximum(np.abs(x), np.abs(y)) - radius * SQUARE_HALF
+        reach = np.asarray(np.maximum(np.abs(x), np.abs(y)) - radius * SQUARE_HALF, np.float32)
         return reach
     if shape == "triangle":  # apex up, centroid at the origin; each side lies R/2 from the centroid
         inner = radius * TRIANGLE_R / 2
         slanted = np.abs(x) * np.float32(np.sqrt(3) / 2) - y / 2
-        reach = np.maximum(slanted, y) - inner
+        reach = np.asarray(np.maximum(slanted, y) - inner, np.float32)
         return reach
     raise ValueError(f"unknown shape {shape!r}; shapes are {', '.join(SHAPES)}")
 
@@ -78,7 +78,7 @@ def coverage(shape: str, centre_BT2: Array, radius_B: Array, size_px: int = SIZE
 
 def boxes(mask_BOTHW: Array) -> Array:
     """(B, O, T, 4) tight x0, y0, x1, y1 around mask > 1/2; NaN where it is empty."""
-    on = np.asarray(mask_BOTHW > 0.5)
+    on: NDArray[np.bool_] = np.greater(mask_BOTHW, 0.5)
     size = on.shape[-1]
     columns, rows = on.any(-2), on.any(-1)
     seen = columns.any(-1)
