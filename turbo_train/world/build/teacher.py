@@ -27,7 +27,7 @@ from turbo_train.world.tokenizer import END, MAX_TOKENS, PAD, START, build_token
 WRONG_SHARE, MISSING_SHARE = 0.15, 0.15  # of training captions: one attribute wrong, one attribute missing
 CAPTION_DROPOUT = 0.12  # trains the unconditional branch of classifier-free guidance
 CLIPS, BATCH, DATA_SEED = 8000, 16, 4001
-PLAN = Fit(steps=4000, lr=1.0e-3, seed=41, warmup=100, ema=0.998)
+PLAN = Fit(steps=5400, lr=1.0e-3, seed=41, warmup=100, ema=0.998)
 
 
 def new_unet(time_cond_proj_dim: int | None = None) -> UNet3DConditionModel:
