@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = (
-    "turbo-eval",
+    "turbo-video",
     "torch",
     "diffusers",
     "transformers",

@@ -178,7 +178,8 @@ def _notes(models: Sequence[str], rows: Sequence[Row], missing: int) -> Iterator
     if any(c.interval and c.interval.low is None for row in rows for c in row.cells):
         yield "no interval: too few prompts"
     if missing:
-        yield f"no quality, semantic or total score: {missing} dimensions are unscored"
+        unscored = "1 dimension is" if missing == 1 else f"{missing} dimensions are"
+        yield f"no quality, semantic or total score: {unscored} unscored"
 
 
 def number(interval: Interval | None, sign: str = "") -> str:

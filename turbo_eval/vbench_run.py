@@ -60,6 +60,7 @@ def run_vbench(request: Request) -> Outcome:
         groups=_groups(session),
         unscored=session.unscored,
         latency=latency.timings if latency else {},
+        speed_up=latency.speed_up if latency else None,
     )
     folder = session.run.folder
     files = write_results(
@@ -97,19 +98,16 @@ def _totals(session: Session, collected: Collected) -> tuple[str, ...]:
 
 
 def _speed(latency: Latency | None) -> tuple[str, ...]:
-    """How sure the speed-up is, and the price that does not depend on the machine."""
+    """How the latency was measured, and the price of a clip that does not depend on the machine."""
     if latency is None:
         return ()
-    lines = []
-    if latency.speed_up is not None:
-        ratio, low, high = latency.speed_up
-        first = next(iter(latency.timings.values()))
-        lines.append(
-            f"speed-up {ratio:.1f}x, 95 % interval [{low:.1f}, {high:.1f}]: {first.runs} single-clip runs of each, "
-            f"interleaved, until: {first.stopped_by}"
-        )
+    first = next(iter(latency.timings.values()))
+    together = "of each, interleaved, " if len(latency.timings) > 1 else ""
     calls = ", ".join(f"{name} {count}" for name, count in latency.evaluations.items())
-    return (*lines, f"network evaluations per clip: {calls}")
+    return (
+        f"latency: {first.runs} single-clip runs {together}until: {first.stopped_by}",
+        f"network evaluations per clip: {calls}",
+    )
 
 
 def _missing(session: Session, collected: Collected) -> str:

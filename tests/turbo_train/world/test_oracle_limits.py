@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from turbo_train.world.oracle import read
 from turbo_train.world.render import render
-from turbo_train.world.scene import SHAPES, Scene, Thing
+from turbo_train.world.scene import DIRECTION, LEAD, SHAPES, Scene, Thing
 
 Clip = NDArray[np.uint8]
 
@@ -20,13 +20,14 @@ def bytes_of(frames: NDArray[np.floating]) -> Clip:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("motion", ["left", "right", "up", "down"])
 def test_object_half_out_of_the_frame_keeps_its_shape_and_path(shape: str, motion: str) -> None:
-    thing = Thing(shape, "blue", motion, 16.0, 16.0, 7.0, 24.0)
+    thing = Thing(shape, "blue", motion, 16.0, 16.0, 7.0, 16.0)
     reading = read(bytes_of(render([Scene("white", (thing,))]).frames_BTHWC[0]))
     assert (reading.shape, reading.colour, reading.motion) == (shape, "blue", motion)
     seen = reading.things[0]
-    assert np.hypot(*seen.shift_px) == pytest.approx(24.0, abs=1.5)
+    assert np.hypot(*seen.shift_px) == pytest.approx(16.0, abs=1.5)
     assert seen.radius_px == pytest.approx(7.0, abs=0.3)
-    assert seen.centre_px == pytest.approx((16.0, 16.0), abs=0.5)
+    half_way = np.array([16.0, 16.0]) + (0.5 - LEAD) * 16.0 * np.array(DIRECTION[motion])
+    assert seen.centre_px == pytest.approx(tuple(half_way), abs=0.5)
 
 
 @pytest.mark.parametrize(("travel", "motion"), [(0.0, "still"), (3.0, "still"), (5.0, "right"), (12.0, "right")])
