@@ -10,6 +10,7 @@ from turbo_train.world.render import Rendered, distance, render
 from turbo_train.world.scene import (
     DIRECTION,
     FRAMES,
+    LEAD,
     MOTIONS,
     RGB,
     SHAPES,
@@ -146,5 +147,7 @@ def test_mirrored_scene_renders_the_mirrored_clip(shape: str) -> None:
 
 
 def test_reversed_motion_is_the_reversed_clip() -> None:
-    frames = render([one("triangle", "up", travel=12.0), one("triangle", "down", travel=12.0)]).frames_BTHWC
+    shift = (1 - 2 * LEAD) * 12.0  # between the places of two paths over the same line
+    there, back = one("square", "left", travel=12.0), one("square", "right", travel=12.0, x=MIDDLE - shift)
+    frames = render([there, back]).frames_BTHWC
     assert np.allclose(frames[0][::-1], frames[1], atol=1e-5)
