@@ -14,9 +14,8 @@ eight frames it looks like one direction), motion of two-object scenes (the path
 objects of one colour (their masks could not be told apart), colours without contrast to a background.
 
 Clips are 8 frames of 32x32 px at 8 fps. Place (anywhere in the frame) and size (radius 5 to 8 px) are not said in
-captions: with little left open, two DDIM steps were as good as fifty (reports/LOG.md). What moves begins near the middle and moves outwards: then a direction is
-also a place, which the ModelScope class can learn; it has no position code in time, so with paths through the middle
-left and right differ only in the order of frames, and stayed at chance (reports/LOG.md).
+captions: with little left open, two DDIM steps were as good as fifty. What moves begins near the middle and moves
+outwards: a direction is then also a place, and every motion has the same order of frames (reports/LOG.md).
 """
 
 from __future__ import annotations
