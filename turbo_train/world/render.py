@@ -80,7 +80,7 @@ def boxes(mask_BOTHW: Array) -> Array:
     """(B, O, T, 4) tight x0, y0, x1, y1 around mask > 1/2; NaN where it is empty."""
     on: NDArray[np.bool_] = np.greater(mask_BOTHW, 0.5)
     size = on.shape[-1]
-    columns, rows = on.any(-2), on.any(-1)
+    columns, rows = np.logical_or.reduce(on, axis=-2), np.logical_or.reduce(on, axis=-1)
     seen = columns.any(-1)
     box: Array = np.stack(
         [

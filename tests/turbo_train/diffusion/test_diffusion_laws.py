@@ -151,3 +151,19 @@ def test_pseudo_huber_is_zero_at_equality_and_absolute_far_away() -> None:
     a = draw(17)
     assert float(pseudo_huber(a, a)) == 0.0
     assert float(pseudo_huber(a, a + 2.0)) == pytest.approx(2.0 - 0.001, abs=1e-5)
+
+
+def test_zero_terminal_snr_ends_in_pure_noise_and_keeps_the_first_alpha() -> None:
+    plain, flat = make_schedule(), make_schedule(zero_terminal_snr=True)
+    assert float(flat.alphas_cumprod[-1]) == 0.0
+    torch.testing.assert_close(flat.alphas_cumprod[0], plain.alphas_cumprod[0])
+    assert bool((flat.alphas_cumprod.diff() < 0).all())
+
+
+def test_zero_terminal_snr_is_that_of_diffusers() -> None:
+    from diffusers import DDIMScheduler
+
+    theirs = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", rescale_betas_zero_snr=True
+    ).alphas_cumprod
+    torch.testing.assert_close(make_schedule(zero_terminal_snr=True).alphas_cumprod, theirs, atol=1e-6, rtol=1e-4)

@@ -158,3 +158,19 @@ def test_the_wrappers_say_what_diffusers_says(teacher_folder: Path) -> None:
     x, t, context = torch.randn(2, 4, 3, 4, 4), torch.tensor([5, 999]), torch.randn(2, 8, 12)
     ours = load_teacher(teacher_folder).denoiser(x, t, context, fps=tiny_models.CLIP.fps)
     assert_close(ours, theirs.eval()(x, t, context).sample.detach(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [("timestep_spacing", "linspace", "leading or trailing"), ("prediction_type", "epsilon", "zero terminal SNR")],
+)
+def test_a_scheduler_that_cannot_be_honoured_is_refused(
+    teacher_folder: Path, tmp_path: Path, field: str, value: str, says: str
+) -> None:
+    folder = tmp_path / "teacher"
+    shutil.copytree(teacher_folder, folder)
+    path = folder / "scheduler" / "scheduler_config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) | {"rescale_betas_zero_snr": True, field: value}
+    path.write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(UserError, match=says):
+        load_teacher(folder)
