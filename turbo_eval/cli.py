@@ -56,9 +56,15 @@ def vbench(
     suite: Annotated[str, typer.Option(help="A suite's name or a .jsonl file.")] = "world",
     samples: Annotated[int, typer.Option(min=1, help="Clips per prompt.")] = 2,
     steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps of --model.")] = None,
-    guidance: Annotated[float | None, typer.Option(min=0.0, help="Guidance scale of --model.")] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Guidance scale of --model: a teacher's 1 means none (imagen_cfg), a student's 0 does (lcm_cfg).",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise; the same noise for both models.")] = 0,
-    batch: Annotated[int, typer.Option(min=1, help="Clips in one forward pass: memory, not results.")] = 4,
+    batch: Annotated[int, typer.Option(min=1, help="Clips in one forward pass; changes clips by rounding only.")] = 4,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run. Default: a folder in runs/ named after it.")
     ] = None,

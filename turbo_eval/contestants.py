@@ -7,6 +7,8 @@ compared with itself in another setting.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -85,9 +87,25 @@ def _first(request: Request) -> Contestant:
     name = entry.name
     if request.num_steps is not None and request.num_steps != entry.num_steps:
         name, entry = f"{name}-{request.num_steps}steps", replace(entry, num_steps=request.num_steps)
+    if request.guidance_scale is not None:
+        _check_guidance(entry, request.guidance_scale)
     if request.guidance_scale is not None and request.guidance_scale != entry.guidance_scale:
         name, entry = f"{name}-w{request.guidance_scale:g}", replace(entry, guidance_scale=request.guidance_scale)
     return Contestant(name, entry)
+
+
+def _check_guidance(entry: ModelEntry, scale: float) -> None:
+    """A student knows only the guidance scales that it was distilled with. UserError outside them."""
+    if entry.kind != "student":
+        return
+    config = json.loads((entry.folder / "config.json").read_text(encoding="utf-8"))
+    low, high = config.get("guidance_min"), config.get("guidance_max")
+    if low is not None and high is not None and not low <= scale <= high:
+        raise UserError(
+            found=f"--guidance {scale:g} for the student {entry.name}",
+            expected=f"{low:g} to {high:g}, the scales it was distilled with (eps_c + w (eps_c - eps_u))",
+            run_next=f"turbo-eval show {entry.name}",
+        )
 
 
 def _slug(text: str) -> str:
@@ -99,4 +117,6 @@ def output_folder(request: Request, contestants: tuple[Contestant, ...], suite_n
     if request.out is not None:
         return request.out
     scope = f"{_slug(suite_name)}-{prompts}x{request.samples}-seed{request.seed}"
-    return Path("runs") / scope / "-vs-".join(c.name for c in contestants)
+    weights = json.dumps([c.identity().weights_sha256 for c in contestants])
+    digest = hashlib.sha256(weights.encode()).hexdigest()[:8]  # new weights, new folder
+    return Path("runs") / scope / f"{'-vs-'.join(c.name for c in contestants)}-{digest}"

@@ -123,9 +123,9 @@ def _missing(session: Session, collected: Collected) -> str:
 def _contact_sheet(session: Session, names: list[str]) -> tuple[Path, ...]:
     """A picture of evenly spread prompts, the first sample of each, all models side by side."""
     prompts = session.suite.prompts
-    step = max(1, len(prompts) // SHEET_ROWS)
-    rows = [(prompt, _frames(session, names, prompt)) for prompt in prompts[::step][:SHEET_ROWS]]
-    kept = [(prompt, frames) for prompt, frames in rows if len(frames) == len(names)]
+    last, rows = len(prompts) - 1, min(SHEET_ROWS, len(prompts))
+    spread = sorted({round(k * last / max(1, rows - 1)) for k in range(rows)})
+    kept = [(prompts[k], frames) for k in spread if (frames := _frames(session, names, prompts[k]))]
     if not kept:
         return ()
     return (write_contact_sheet(session.run.folder / "contact_sheet.png", kept, models=names),)

@@ -43,29 +43,27 @@ def root(
 @world.command("build")
 def world_build(
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the finished weights. Default: where the package looks.")
-    ] = None,
+        Path, typer.Option(help="Folder of the finished weights; the package's own are not touched.")
+    ] = Path("runs/world-build/weights"),
     work: Annotated[Path, typer.Option(help="Folder of checkpoints: a stopped build goes on from here.")] = Path(
         "runs/world-build"
     ),
     stages: Annotated[str | None, typer.Option(help="Only these stages, separated by commas.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = os.cpu_count() or 1,
 ) -> None:
-    """Train the world's networks from nothing: seeded and resumable, on a CPU in about two hours."""
+    """Train the world's networks from nothing: seeded and resumable."""
     raise typer.Exit(exit_code_of(lambda: _build(out, work, stages, threads)))
 
 
-def _build(out: Path | None, work: Path, stages: str | None, threads: int) -> None:
+def _build(out: Path, work: Path, stages: str | None, threads: int) -> None:
     import torch
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-    import turbo_train.world
     from turbo_train.world.build.stages import build
 
     torch.set_num_threads(threads)
     names = tuple(name.strip() for name in stages.split(",") if name.strip()) if stages else None
-    target = out or turbo_train.world.WEIGHTS
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bars: dict[str, TaskID] = {}
@@ -81,8 +79,9 @@ def _build(out: Path | None, work: Path, stages: str | None, threads: int) -> No
                 said = time.monotonic()
                 typer.echo(f"{stage}: {done} of {total}", err=True)
 
-        build(target, work, names, report)
-    typer.echo(f"weights: {target}", err=True)
+        made = build(out, work, names, report)
+    typer.echo(f"made: {', '.join(made)}" if made else "nothing to do: every stage is in built.json", err=True)
+    typer.echo(f"weights: {out}", err=True)
 
 
 def main() -> None:

@@ -206,3 +206,9 @@ def test_a_clip_that_changed_after_it_was_scored(run: Run, videos: Path) -> None
 def test_settings_of_a_model_beside_finished_clips(run: Run) -> None:
     code, _, err = run("--steps", "8")
     assert (code, "--steps or --guidance beside --videos" in err) == (2, True)
+
+
+def test_a_guidance_scale_that_a_student_was_not_distilled_with(run: Run, tiny_student: Path) -> None:
+    code, _, err = run("vbench", "--model", str(tiny_student), "--guidance", "99")
+    assert code == 2
+    assert "the scales it was distilled with" in " ".join(err.split())

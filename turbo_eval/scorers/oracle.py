@@ -17,6 +17,7 @@ VALUES = {"colour": COLOURS, "shape": SHAPES, "motion": MOTIONS, "background": B
 ALL = "all"
 ORACLE_METRICS = tuple(f"oracle_{name}" for name in (*VALUES, ALL))
 SMALLEST_PX = 8  # turbo_train.world.oracle.read's own limit
+COUNT = "count"
 NO_ATTRIBUTES = "the prompt names no attributes of the world"
 
 
@@ -30,20 +31,20 @@ def said_by(attributes: Mapping[str, str]) -> Said:
 
 
 def agreement(clip: Clip) -> dict[str, bool]:
-    """For each attribute that the prompt says: is it right? Unread is wrong."""
+    """For each attribute that the prompt says, and the number of things: is it right? Unread is wrong."""
     from turbo_train.world.oracle import read
     from turbo_train.world.oracle_agree import agree
 
     if min(clip.frames_THWC.shape[1:3]) < SMALLEST_PX:
         raise UserError(found=f"frames of {clip.frames_THWC.shape[1:3]} px", expected=f"at least {SMALLEST_PX} px")
     result = agree(read(clip.frames_THWC), said_by(clip.prompt.attributes))
-    return {name: result[name] is True for name in VALUES if name in clip.prompt.attributes}
+    return {name: result[name] is True for name in (*VALUES, COUNT) if name == COUNT or name in clip.prompt.attributes}
 
 
 class Oracle:
     """One metric of the oracle; the clip is read once for all of them."""
 
-    scorer_id = "embedded/oracle@1"
+    scorer_id = "embedded/oracle@2"
 
     def __init__(self, metric: str) -> None:
         if metric not in ORACLE_METRICS:
@@ -59,4 +60,6 @@ class Oracle:
         if "motion" in asked and len(clip.frames_THWC) < 2:
             return Score.none(TOO_SHORT)
         right = features.get(("oracle", self.scorer_id), lambda: agreement(clip))
+        if self.attribute == ALL:
+            asked.append(COUNT)  # a second thing that nobody asked for is a fault
         return Score.of(float(all(right[name] for name in asked)))

@@ -2,7 +2,7 @@
 
 f(x_t, t) = c_skip(t) x_t + c_out(t) x_0(x_t, t) with, for s = timestep_scaling t,
 c_skip = sigma_data^2 / (s^2 + sigma_data^2), c_out = s / sqrt(s^2 + sigma_data^2)
-(Luo et al. 2023, "Latent consistency models", appendix D; sigma_data 0.5, scaling 10: t2v_turbo.md 1.2).
+(Luo et al. 2023, "Latent consistency models", appendix D; sigma_data 0.5, scaling 10: T2V-Turbo eaae323).
 At t = 0 they are (1, 0) exactly, so f(x, 0) = x; from t = 1 on f is x_0 to about 2.5e-3 and better.
 """
 

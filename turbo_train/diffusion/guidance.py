@@ -35,7 +35,7 @@ def imagen_cfg(cond: Tensor, uncond: Tensor, guidance_scale: float | Tensor) -> 
 def guidance_embedding(w_B: Tensor, dim: int) -> Tensor:
     """(B, dim) float32 features of the guidance scale: [sin(1000 w f_j) | cos(1000 w f_j)].
 
-    f_j = 10000^(-j/(half-1)), half = dim // 2; an odd dim gets a zero column (t2v_turbo.md 1.2; golden `solver`).
+    f_j = 10000^(-j/(half-1)), half = dim // 2; an odd dim gets a zero column (T2V-Turbo eaae323; golden `solver`).
     Differs: angles are taken in float64, since float32 sines at 15,000 radians differ by 1e-3 between machines.
     """
     half = dim // 2

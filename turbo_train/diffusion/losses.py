@@ -1,7 +1,7 @@
 """How far apart are two predictions, without outliers ruling the gradient?
 
 pseudo-Huber: mean(sqrt((a - b)^2 + c^2) - c), c = 0.001 (Song & Dhariwal 2023, "Improved techniques for training
-consistency models", section 3.3, here per element as T2V-Turbo has it: t2v_turbo.md 1.2).
+consistency models", section 3.3, here per element as T2V-Turbo has it: T2V-Turbo eaae323).
 """
 
 from __future__ import annotations

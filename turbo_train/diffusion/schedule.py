@@ -49,7 +49,7 @@ def scaled_linear_betas(beta_start: float, beta_end: float, num_train_steps: int
 def make_schedule(
     beta_start: float = 0.00085, beta_end: float = 0.012, num_train_steps: int = 1000, zero_terminal_snr: bool = False
 ) -> Schedule:
-    """The schedule of ModelScope and VideoCrafter2 (defaults: t2v_turbo.md 1.2).
+    """The schedule of ModelScope and VideoCrafter2 (defaults: T2V-Turbo eaae323).
 
     zero_terminal_snr: alpha is shifted and scaled so that the last x_t is pure noise and the first alpha stays
     (Lin et al. 2023, "Common diffusion noise schedules are flawed", algorithm 1). The embedded world uses it.
@@ -75,7 +75,7 @@ def add_noise(schedule: Schedule, x_0: Tensor, eps: Tensor, t_B: Tensor) -> Tens
     """x_t = alpha_t x_0 + sigma_t eps, one time per row.
 
     Differs: the original casts abar to the latents' half type first, which moves sigma by up to 4.8 % in bf16
-    (t2v_turbo.md 1.4); here it is float32.
+    (T2V-Turbo eaae323); here it is float32.
     """
     x_0, eps = full_precision(x_0), full_precision(eps)
     return expand(schedule.alpha(t_B), x_0) * x_0 + expand(schedule.sigma(t_B), x_0) * eps

@@ -2,7 +2,7 @@
 
 x_s = sqrt(abar_s) x_0 + sqrt(1 - abar_s) eps (Song et al. 2021, "DDIM", equation 12 with sigma = 0). The grid of the
 distillation is t_i = (i + 1) n/N - 1: 19, 39, ..., 999 for N = 50 of n = 1000; s is the grid point before, and 0
-below the first (t2v_turbo.md 1.2). VideoCrafter2's rescaling is optional: x_t = alpha_t scale_t x_0 + sigma_t eps.
+below the first (T2V-Turbo eaae323). VideoCrafter2's rescaling is optional: x_t = alpha_t scale_t x_0 + sigma_t eps.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from turbo_train.diffusion.schedule import Schedule, expand, full_precision
 
 
 def videocrafter2_x0_scale(num_train_steps: int = 1000, ramp_steps: int = 400, end: float = 0.7) -> Tensor:
-    """(n,) float32 factor of x_0: from 1 to 0.7 over 400 times, then 0.7 (t2v_turbo.md 1.2, `use_scale`)."""
+    """(n,) float32 factor of x_0: from 1 to 0.7 over 400 times, then 0.7 (T2V-Turbo eaae323, `use_scale`)."""
     ramp = torch.linspace(1.0, end, ramp_steps, dtype=torch.float64)
     rest = torch.full((num_train_steps - ramp_steps,), end, dtype=torch.float64)
     return torch.cat([ramp, rest]).float()

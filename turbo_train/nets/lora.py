@@ -1,8 +1,8 @@
 """Which weights does a student learn? Low-rank additions to linear and convolution layers. The only LoRA file (PEFT).
 
-W + B A with A (r, in, k...) and B (out, r, 1...) (Hu et al. 2021, section 4.1). As in T2V-Turbo (t2v_turbo.md 4.1,
-4.2): every Linear, Conv2d and Conv3d, r = min(rank, in, out), scale 1 (alpha = r per layer). Differs: no dropout on
-the addition.
+W + B A with A (r, in, k...) and B (out, r, 1...) (Hu et al. 2021, section 4.1). As in T2V-Turbo (code at
+eaae323): every Linear, Conv2d and Conv3d, r = min(rank, in, out), scale 1 (alpha = r per layer). Differs: no dropout
+on the addition.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How does ModelScope's network speak to us? diffusers' UNet3DConditionModel behind the Denoiser protocol.
 
 The embedded world's teacher and students are small members of the same class. Its guidance-scale condition is
-`time_embedding.cond_proj`, a linear layer whose output is added before the time embedding (t2v_turbo.md 4.5, 4.7).
+`time_embedding.cond_proj`, a linear layer whose output is added before the time embedding (T2V-Turbo eaae323).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class ModelScopeDenoiser(nn.Module):
 def with_guidance_condition(unet: UNet3DConditionModel, time_cond_dim: int) -> UNet3DConditionModel:
     """A copy of a teacher's UNet with a guidance projection of zeros, so that it begins as the teacher exactly.
 
-    Differs: the original leaves this matrix at a random start, frozen, and never saves it (t2v_turbo.md 4.5).
+    Differs: the original leaves this matrix at a random start, frozen, and never saves it (T2V-Turbo eaae323).
     """
     config = {**unet.config, "time_cond_proj_dim": time_cond_dim}
     with torch.device("meta"):

@@ -1,7 +1,7 @@
 """What is a student? A frozen teacher, plus LoRA, plus a projection of the guidance scale; on disk only the additions.
 
 config.json names the teacher by the hash of its weights; adapter.safetensors holds, as float16 and by name, the LoRA
-and `time_embedding.cond_proj.weight`. Differs: the original never saves that projection (t2v_turbo.md 4.5), so
+and `time_embedding.cond_proj.weight`. Differs: the original never saves that projection (T2V-Turbo eaae323), so
 its students draw another at random in every process; ours starts at zero, is trained, and is saved.
 """
 
@@ -25,7 +25,7 @@ from turbo_train.nets.teacher import REBUILD, Model, load_teacher, read_json, we
 
 SCHEMA_VERSION = 1
 CONFIG_FILE, ADAPTER_FILE = "config.json", "adapter.safetensors"
-TIME_COND_DIM = 256  # T2V-Turbo's unet_time_cond_proj_dim (t2v_turbo.md 1.1)
+TIME_COND_DIM = 256  # T2V-Turbo's unet_time_cond_proj_dim (T2V-Turbo eaae323)
 RANK = 64  # T2V-Turbo's lora_rank for VideoCrafter2
 
 

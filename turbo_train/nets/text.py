@@ -1,6 +1,6 @@
 """What does a prompt look like to the denoiser? transformers' CLIPTextModel: its last hidden states, padded.
 
-ModelScope's convention (t2v_turbo.md 2.4): padded to the tokenizer's model_max_length, no attention mask.
+ModelScope's convention (T2V-Turbo eaae323): padded to the tokenizer's model_max_length, no attention mask.
 """
 
 from __future__ import annotations

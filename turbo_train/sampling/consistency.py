@@ -1,6 +1,6 @@
 """How does a student make a clip in a few steps? Jump to x_0, add noise again, jump again.
 
-T2V-Turbo's scheduler (t2v_turbo.md 2.1; multistep consistency sampling, Song et al. 2023, algorithm 1):
+T2V-Turbo's scheduler (T2V-Turbo eaae323; multistep consistency sampling, Song et al. 2023, algorithm 1):
 z = f(x_t, t, w); x_t' = alpha_t' z + sigma_t' noise; the last z is the clip. Latents stay in float32.
 The guidance scale is an input of the network, so a step is one forward pass. Its convention is lcm_cfg's.
 """

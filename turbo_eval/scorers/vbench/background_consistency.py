@@ -3,8 +3,8 @@
 s_i = (max(0, cos(f_{i-1}, f_i)) + max(0, cos(f_0, f_i))) / 2, averaged over frames i >= 1
 (arXiv 2311.17982, section 3.1; vbench 0.1.5),
 where f are features of an image tower: CLIP ViT-B/32 in VBench, a judge of the world in the embedded tier. The
-whole frame is looked at, subject included, as in VBench. With one judge for both, as in the embedded tier, this is
-subject_consistency's number on another set of prompts.
+whole frame is looked at, subject included, as in VBench. The embedded tier has one judge for both, so there it is
+subject_consistency's number again, on every prompt that has both tags.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from turbo_train.world.oracle import read
 from turbo_train.world.oracle_agree import agree
 from turbo_train.world.scene import BACKGROUNDS, sample_single, triples
 
-ATTRIBUTES = ("shape", "colour", "motion", "background")
+ATTRIBUTES = ("shape", "colour", "motion", "background", "count")
 WORDING_SEED = 7001
 CHUNK = 18
 Sampler = Callable[[Model, Tensor, list[tuple[str, int]]], Tensor]

@@ -6,6 +6,7 @@ A stage that is finished has its entry in built.json, which also says how each n
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -46,15 +47,28 @@ def _note(out: Path, stage: str, entry: dict[str, Any]) -> None:
     partial.replace(out / RECORD)
 
 
-def build(out: Path, work: Path, stages: Sequence[str] | None = None, report: StageReport | None = None) -> None:
+def build(
+    out: Path, work: Path, stages: Sequence[str] | None = None, report: StageReport | None = None
+) -> tuple[str, ...]:
     """Run the stages that built.json does not list (or, if `stages` names some, those). Killed: call it again.
 
     out: the finished weights. work: checkpoints and cached latents. report(stage, done, total, figures).
+    Returns the stages that ran. UserError: an unknown stage, one whose forerunner is missing, a folder that cannot be
+    written.
     """
     for name in stages or ():
         if name not in STAGES:
-            raise UserError(found=f"stage {name!r}", expected=f"one of {', '.join(STAGES)}")
-    out.mkdir(parents=True, exist_ok=True)
+            close = difflib.get_close_matches(name, STAGES, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            found, again = f"stage {name!r}{hint}", "turbo-train world build --help"
+            raise UserError(found=found, expected=f"one of {', '.join(STAGES)}", run_next=again)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / ".writable").touch()
+        (out / ".writable").unlink()
+    except OSError as error:
+        again = "choose another --out folder"
+        raise UserError(found=f"{out}: {error.strerror}", expected="a writable folder", run_next=again) from error
     done = read_record(out)
     wanted = [name for name in STAGES if (name in stages if stages else name not in done)]
     for name in wanted:
@@ -67,6 +81,7 @@ def build(out: Path, work: Path, stages: Sequence[str] | None = None, report: St
             _contrastive(name, out, work, tell)
         else:
             {"vae": _vae, "teacher": _teacher, "student": _student, "measure": _measure}[name](out, work, tell)
+    return tuple(wanted)
 
 
 def _vae(out: Path, work: Path, report: Report) -> None:
@@ -76,7 +91,11 @@ def _vae(out: Path, work: Path, report: Report) -> None:
 
 
 def _trained_vae(work: Path) -> AutoencoderKL:
-    return AutoencoderKL.from_pretrained(work / "vae" / "trained", local_files_only=True).eval()
+    folder = work / "vae" / "trained"
+    if not (folder / "config.json").is_file():
+        again = "turbo-train world build --stages vae, with the same --work"
+        raise UserError(found=f"no VAE in {folder}", expected="the result of stage vae", run_next=again)
+    return AutoencoderKL.from_pretrained(folder, local_files_only=True).eval()
 
 
 def _teacher(out: Path, work: Path, report: Report) -> None:
