@@ -12,6 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from turbo_eval.cli import app
+from turbo_eval.contestants import Request, contestants_of
+from turbo_train.errors import UserError
 from turbo_train.video_io import write_mp4
 
 PROMPTS = {"one": "a red circle moves left", "two": "a blue square rests", "three": "a green wedge falls"}
@@ -208,7 +210,7 @@ def test_settings_of_a_model_beside_finished_clips(run: Run) -> None:
     assert (code, "--steps or --guidance beside --videos" in err) == (2, True)
 
 
-def test_a_guidance_scale_that_a_student_was_not_distilled_with(run: Run, tiny_student: Path) -> None:
-    code, _, err = run("vbench", "--model", str(tiny_student), "--guidance", "99")
-    assert code == 2
-    assert "the scales it was distilled with" in " ".join(err.split())
+def test_a_guidance_scale_that_a_student_was_not_distilled_with(tiny_student: Path) -> None:
+    with pytest.raises(UserError, match="the scales it was distilled with") as caught:
+        contestants_of(Request(model=str(tiny_student), guidance_scale=99.0))
+    assert caught.value.exit_code == 2
