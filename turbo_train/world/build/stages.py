@@ -95,7 +95,9 @@ def _trained_vae(work: Path) -> AutoencoderKL:
     if not (folder / "config.json").is_file():
         again = "turbo-train world build --stages vae, with the same --work"
         raise UserError(found=f"no VAE in {folder}", expected="the result of stage vae", run_next=again)
-    return AutoencoderKL.from_pretrained(folder, local_files_only=True).eval()
+    network = AutoencoderKL.from_pretrained(folder, local_files_only=True).eval()
+    network.register_to_config(_name_or_path="world")  # not the path of the machine that trained it
+    return network
 
 
 def _teacher(out: Path, work: Path, report: Report) -> None:
