@@ -19,12 +19,11 @@ from torch import Tensor, nn
 
 Loss = Callable[[int, torch.Generator], Mapping[str, Tensor]]
 Report = Callable[[int, int, Mapping[str, float]], None]
-Evaluate = Callable[[nn.Module], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How long and how fast to train. `ema` 0 means no averaging; `evaluate_every` 0 means never."""
+    """How long and how fast to train. `ema` 0 means no averaging."""
 
     steps: int
     lr: float
@@ -33,7 +32,6 @@ class Fit:
     weight_decay: float = 0.01
     ema: float = 0.0
     save_every_s: float = 45.0
-    evaluate_every: int = 0
     log_every: int = 25
 
 
@@ -69,7 +67,6 @@ def fit(
     loss: Loss,
     folder: Path,
     report: Report | None = None,
-    evaluate: Evaluate | None = None,
 ) -> nn.Module:
     """Train `module` in place (and leave the averaged weights in it). Returns it in eval mode.
 
@@ -102,9 +99,7 @@ def fit(
                 _average(shadow, module, plan.ema, step)
             done = step + 1
             figures = {name: float(value.detach()) for name, value in terms.items()}
-            if evaluate and plan.evaluate_every and done % plan.evaluate_every == 0:
-                figures |= _evaluated(module, shadow, evaluate)
-            if done % plan.log_every == 0 or done == plan.steps or len(figures) > len(terms):
+            if done % plan.log_every == 0 or done == plan.steps:
                 log.write(json.dumps({"step": done, "time": time.time(), **figures}) + "\n")
                 log.flush()
             if report:
@@ -121,15 +116,3 @@ def _state(
     module: nn.Module, optimizer: torch.optim.Optimizer, shadow: dict[str, Tensor], step: int
 ) -> dict[str, object]:
     return {"module": module.state_dict(), "optimizer": optimizer.state_dict(), "shadow": shadow, "step": step}
-
-
-def _evaluated(module: nn.Module, shadow: dict[str, Tensor], evaluate: Evaluate) -> dict[str, float]:
-    current = {k: v.clone() for k, v in module.state_dict().items()}
-    if shadow:
-        module.load_state_dict(shadow)
-    module.eval()
-    with torch.no_grad():
-        figures = dict(evaluate(module))
-    module.load_state_dict(current)
-    module.train()
-    return figures

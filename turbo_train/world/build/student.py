@@ -21,7 +21,7 @@ from turbo_train.diffusion.solver import DDIMSolver
 from turbo_train.nets.protocols import Denoiser
 from turbo_train.nets.student import TIME_COND_DIM, new_student
 from turbo_train.nets.teacher import Model
-from turbo_train.world.build.fit import Evaluate, Fit, Report, fit
+from turbo_train.world.build.fit import Fit, Report, fit
 
 W_MIN, W_MAX = 0.5, 3.0  # guidance scales in lcm_cfg's convention
 BATCH, RANK = 8, 16
@@ -74,7 +74,6 @@ def train_student(
     contexts: Tensor,
     folder: Path,
     report: Report | None = None,
-    evaluate: Evaluate | None = None,
     plan: Fit = PLAN,
 ) -> Model:
     """Distil `teacher` on latents (N, C, T, h, w) and the contexts (N, L, D) of their captions."""
@@ -91,5 +90,5 @@ def train_student(
         given = (contexts[rows], empty)
         return distillation_loss(student.denoiser, teacher, solver, latents[rows].float(), given, generator)
 
-    fit(plan, denoiser, loss, folder, report, evaluate)
+    fit(plan, denoiser, loss, folder, report)
     return student

@@ -19,7 +19,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from turbo_train.diffusion.prediction import v_of
 from turbo_train.diffusion.schedule import Schedule, add_noise, make_schedule
 from turbo_train.world.build.clips import make_clips
-from turbo_train.world.build.fit import Evaluate, Fit, Report, fit
+from turbo_train.world.build.fit import Fit, Report, fit
 from turbo_train.world.build.vae import encode
 from turbo_train.world.scene import SIZE_PX
 from turbo_train.world.tokenizer import END, MAX_TOKENS, PAD, START, build_tokenizer, token_ids
@@ -139,9 +139,7 @@ def training_latents(vae: AutoencoderKL, folder: Path) -> tuple[Tensor, Tensor]:
     return data["x"], data["ids"]
 
 
-def train_teacher(
-    vae: AutoencoderKL, folder: Path, report: Report | None = None, evaluate: Evaluate | None = None, plan: Fit = PLAN
-) -> Teacher:
+def train_teacher(vae: AutoencoderKL, folder: Path, report: Report | None = None, plan: Fit = PLAN) -> Teacher:
     """Train the teacher on the VAE's latents."""
     x, ids = training_latents(vae, folder)
     torch.manual_seed(plan.seed)
@@ -153,5 +151,5 @@ def train_teacher(
         said = torch.where(drop[:, None], empty, ids[rows])
         return teacher_loss(teacher, schedule, x[rows].float(), said, generator)
 
-    fit(plan, teacher, loss, folder, report, evaluate)
+    fit(plan, teacher, loss, folder, report)
     return teacher
