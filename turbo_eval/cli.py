@@ -7,13 +7,12 @@ to stdout, everything else to stderr; with --json stdout holds one JSON document
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from turbo_eval import options
 from turbo_eval.contestants import Request
 from turbo_train import __version__
 from turbo_train.exits import exit_code_of
@@ -25,7 +24,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 WIDTH_IN_FILES = 140  # columns when stdout is no terminal
 
 
@@ -46,53 +44,30 @@ def root(
 
 @app.command()
 def vbench(
-    model: Annotated[
-        str | None, typer.Option(help="A model's name or folder. With --videos: the clips' name in the table.")
-    ] = None,
-    against: Annotated[str | None, typer.Option(help="A second model to compare with, in its own settings.")] = None,
-    videos: Annotated[
-        Path | None, typer.Option(help="Score the clips of this folder instead of running --model.")
-    ] = None,
-    suite: Annotated[str, typer.Option(help="A suite's name or a .jsonl file.")] = "world",
-    samples: Annotated[int, typer.Option(min=1, help="Clips per prompt.")] = 2,
-    steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps of --model.")] = None,
-    guidance: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0,
-            help="Guidance scale of --model: a teacher's 1 means none (imagen_cfg), a student's 0 does (lcm_cfg).",
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the noise; the same noise for both models.")] = 0,
-    batch: Annotated[int, typer.Option(min=1, help="Clips in one forward pass; changes clips by rounding only.")] = 4,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the run. Default: a folder in runs/ named after it.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N prompts.")] = None,
-    dimensions: Annotated[str | None, typer.Option(help="Only these metrics, separated by commas.")] = None,
-    latency: Annotated[bool, typer.Option(help="Measure the time per clip.")] = True,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = os.cpu_count() or 1,
-    as_json: Json = False,
+    context: typer.Context,
+    model: options.Model = None,
+    against: options.Against = None,
+    videos: options.Videos = None,
+    suite: options.SuiteName = "world",
+    samples: options.Samples = None,
+    num_steps: options.Steps = None,
+    guidance_scale: options.Guidance = None,
+    seed: options.Seed = 0,
+    batch: options.Batch = None,
+    out: options.Out = None,
+    limit: options.Limit = None,
+    dimensions: options.Dimensions = None,
+    latency: options.MeasureLatency = True,
+    threads: options.Threads = None,
+    device: options.Device = "auto",
+    shard: options.ShardText = None,
+    max_failures: options.MaxFailures = 0,
+    allow_missing: options.AllowMissing = False,
+    lease_s: options.LeaseSeconds = options.DEFAULT_LEASE_S,
+    as_json: options.Json = False,
 ) -> None:
     """Generate a suite, score it, time it and print the table. Running the same command again goes on or re-prints."""
-    wanted = tuple(name.strip() for name in dimensions.split(",") if name.strip()) if dimensions else ()
-    request = Request(
-        model=model,
-        against=against,
-        videos=videos,
-        suite=suite,
-        samples=samples,
-        num_steps=steps,
-        guidance_scale=guidance,
-        seed=seed,
-        batch=batch,
-        out=out,
-        limit=limit,
-        dimensions=wanted,
-        latency=latency,
-        threads=threads,
-    )
-    raise typer.Exit(exit_code_of(lambda: _vbench(request, as_json)))
+    raise typer.Exit(exit_code_of(lambda: _vbench(options.request_of(context.params), as_json)))
 
 
 def _vbench(request: Request, as_json: bool) -> None:
@@ -103,22 +78,61 @@ def _vbench(request: Request, as_json: bool) -> None:
     outcome = run_vbench(request)
     if as_json:
         _print_json(outcome.to_json())
-    else:
+    elif outcome.table is not None:
         _print_rich(to_rich(outcome.table))
-    for line in (*outcome.remarks, "", "Open:", *(f"  {path}" for path in outcome.files)):
+    files = ("", "Open:", *(f"  {path}" for path in outcome.files)) if outcome.files else ()
+    for line in (*outcome.remarks, *files):
         typer.echo(line, err=as_json)
-    if outcome.missing:
+    if outcome.excess:
         raise Incomplete(
-            found=outcome.missing,
-            expected="every clip of the suite",
-            run_next="add the files and run the same command again",
+            found=outcome.excess,
+            expected=f"at most {request.max_failures} failed clips (--max-failures)",
+            run_next=f"turbo-eval runs status {outcome.folder} shows why; the same command tries them again",
         )
+
+
+@app.command()
+def plan(
+    context: typer.Context,
+    model: options.Model = None,
+    against: options.Against = None,
+    videos: options.Videos = None,
+    suite: options.SuiteName = "world",
+    samples: options.Samples = None,
+    num_steps: options.Steps = None,
+    guidance_scale: options.Guidance = None,
+    seed: options.Seed = 0,
+    batch: options.Batch = None,
+    out: options.Out = None,
+    limit: options.Limit = None,
+    dimensions: options.Dimensions = None,
+    threads: options.Threads = None,
+    device: options.Device = "auto",
+    calibrate: Annotated[bool, typer.Option(help="Time a micro-batch of each model.")] = True,
+    as_json: options.Json = False,
+) -> None:
+    """Say what `vbench` with the same options would make: clips, what is there already, disk and time."""
+    raise typer.Exit(exit_code_of(lambda: _plan({**context.params}, calibrate, as_json)))
+
+
+def _plan(parameters: dict[str, Any], calibrate: bool, as_json: bool) -> None:
+    from turbo_eval.planning import forecast, rows
+
+    del parameters["calibrate"]
+    found = forecast(options.request_of(parameters), calibrate=calibrate)
+    if as_json:
+        _print_json(found.to_json())
+        return
+    table, lines = rows(found)
+    _print_rows(table)
+    for line in lines:
+        typer.echo(line)
 
 
 @app.command("list")
 def list_(
     what: Annotated[str, typer.Argument(help="models, suites or dimensions")],
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """List what can be named on the command line."""
     raise typer.Exit(exit_code_of(lambda: _list(what, as_json)))
@@ -137,7 +151,7 @@ def _list(what: str, as_json: bool) -> None:
 @app.command()
 def show(
     model: Annotated[str, typer.Argument(help="A model's name or folder.")],
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Show one model: where it lies, how it is run, how it was made."""
     raise typer.Exit(exit_code_of(lambda: _show(model, as_json)))

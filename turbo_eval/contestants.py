@@ -13,29 +13,39 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from turbo_eval.keys import FOLDER, ModelIdentity
+from turbo_eval.leases import EXPIRY_S
 from turbo_eval.models import ModelEntry, find_model, weights_sha256
-from turbo_eval.store import ModelIdentity
+from turbo_eval.units import Shard
 from turbo_train.errors import UserError
 
 
 @dataclass(frozen=True)
 class Request:
-    """What `turbo-eval vbench` was asked to do. `num_steps` and `guidance_scale` concern `model`, not `against`."""
+    """What `turbo-eval vbench` was asked to do. `num_steps` and `guidance_scale` concern `model`, not `against`.
+
+    None: samples as the suite says, batch and threads as the run says (a new one: 4, and all cores), shard all of it.
+    """
 
     model: str | None = None
     against: str | None = None
     videos: Path | None = None
     suite: str = "world"
-    samples: int = 2
+    samples: int | None = None
     num_steps: int | None = None
     guidance_scale: float | None = None
     seed: int = 0
-    batch: int = 4
+    batch: int | None = None
     out: Path | None = None
     limit: int | None = None
     dimensions: tuple[str, ...] = ()
     latency: bool = True
     threads: int | None = None
+    device: str = "auto"
+    shard: Shard | None = None
+    max_failures: int = 0
+    allow_missing: bool = False
+    lease_s: float = EXPIRY_S
 
 
 @dataclass(frozen=True)
@@ -48,9 +58,9 @@ class Contestant:
     def identity(self) -> ModelIdentity:
         """What must stay the same for its clips to be kept."""
         if self.entry is None:
-            return ModelIdentity(self.name)
+            return ModelIdentity(self.name, FOLDER)
         scale, digest = self.entry.guidance_scale, weights_sha256(self.entry)
-        return ModelIdentity(self.name, self.entry.num_steps, scale, digest)
+        return ModelIdentity(self.name, self.entry.kind, self.entry.num_steps, scale, digest)
 
 
 def contestants_of(request: Request) -> tuple[Contestant, ...]:
@@ -116,7 +126,8 @@ def output_folder(request: Request, contestants: tuple[Contestant, ...], suite_n
     """Where a run goes when --out does not say: the same command finds the same folder again."""
     if request.out is not None:
         return request.out
-    scope = f"{_slug(suite_name)}-{prompts}x{request.samples}-seed{request.seed}"
+    samples = "" if request.samples is None else f"x{request.samples}"
+    scope = f"{_slug(suite_name)}-{prompts}{samples}-seed{request.seed}"
     weights = json.dumps([c.identity().weights_sha256 for c in contestants])
     digest = hashlib.sha256(weights.encode()).hexdigest()[:8]  # new weights, new folder
     return Path("runs") / scope / f"{'-vs-'.join(c.name for c in contestants)}-{digest}"

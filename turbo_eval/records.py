@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 ClipId = tuple[str, str, int]  # (model, prompt_id, sample_index)
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")  # model and prompt ids become file names
@@ -95,17 +95,23 @@ class Prompt:
 
 @dataclass(frozen=True)
 class ClipRecord:
-    """One clip that exists. `path` is posix and relative to the run folder; 0 frames: the file cannot be decoded."""
+    """One clip that exists. `path` is posix and relative to the run folder.
+
+    key: the content key (keys.py) of what made it; another key is another clip. suite_sha256: of the suite (suites.py).
+    """
 
     model: str
     prompt_id: str
     sample_index: int
     path: str
     sha256: str
+    size_bytes: int
     frames: int
     height_px: int
     width_px: int
     fps: float
+    key: str
+    suite_sha256: str
 
     def __post_init__(self) -> None:
         check_name("model", self.model)
@@ -113,10 +119,12 @@ class ClipRecord:
         parts = self.path.split("/")
         if "\\" in self.path or ":" in parts[0] or any(part in ("", ".", "..") for part in parts):
             raise ValueError(f"path {self.path!r} is not a plain relative path")
-        if not _SHA256.fullmatch(self.sha256):
-            raise ValueError(f"sha256 {self.sha256!r}")
-        if min(self.sample_index, self.frames, self.height_px, self.width_px) < 0 or not 0 <= self.fps < math.inf:
-            raise ValueError(f"negative or not finite: {self}")
+        for digest in (self.sha256, self.key, self.suite_sha256):
+            if not _SHA256.fullmatch(digest):
+                raise ValueError(f"sha256 {digest!r}")
+        counts = (self.size_bytes, self.frames, self.height_px, self.width_px)
+        if self.sample_index < 0 or min(counts) < 1 or not 0 < self.fps < math.inf:
+            raise ValueError(f"not positive and finite: {self}")
         object.__setattr__(self, "fps", float(self.fps))
 
     @property
@@ -138,16 +146,22 @@ class ClipRecord:
             sample_index=take(data, "sample_index", int),
             path=take(data, "path", str),
             sha256=take(data, "sha256", str),
+            size_bytes=take(data, "size_bytes", int),
             frames=take(data, "frames", int),
             height_px=take(data, "height_px", int),
             width_px=take(data, "width_px", int),
             fps=take(data, "fps", float),
+            key=take(data, "key", str),
+            suite_sha256=take(data, "suite_sha256", str),
         )
 
 
 @dataclass(frozen=True)
 class ScoreRecord:
-    """What one scorer says of one clip: exactly one of a finite `value` and a reason why it is `unscored`."""
+    """What one scorer says of one clip: exactly one of a finite `value` and a reason why it is `unscored`.
+
+    suite_sha256: None until a run keeps the score; scores of different suites are not compared.
+    """
 
     model: str
     prompt_id: str
@@ -156,6 +170,7 @@ class ScoreRecord:
     scorer: str
     value: float | None = None
     unscored: str | None = None
+    suite_sha256: str | None = None
 
     def __post_init__(self) -> None:
         if (self.value is None) == (self.unscored is None):
@@ -193,6 +208,7 @@ class ScoreRecord:
             scorer=take(data, "scorer", str),
             value=None if data.get("value") is None else take(data, "value", float),
             unscored=None if data.get("unscored") is None else take(data, "unscored", str),
+            suite_sha256=None if data.get("suite_sha256") is None else take(data, "suite_sha256", str),
         )
 
 

@@ -4,6 +4,8 @@ scores.jsonl       every score, canonical and sorted, without times or hosts: eq
 results.json       identity, environment, timings and the table's rows
 table.md, .csv     the table that was printed
 contact_sheet.png  prompts with frames of each model
+
+Where clips are missing, the names begin with PARTIAL-, and so does what is in them.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from turbo_eval.ledger import write_atomically
+from turbo_eval.durable import write_atomically
 from turbo_eval.records import SCHEMA_VERSION, Prompt, ScoreRecord, canonical_line
 from turbo_eval.tables import Table, to_csv, to_markdown
 
@@ -27,11 +29,12 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
 
+    from turbo_eval.manifest import Manifest
     from turbo_eval.provenance import Environment
-    from turbo_eval.store import RunIdentity
 
 Frames = NDArray[np.uint8]
 
+PARTIAL = "PARTIAL-"
 MARGIN_PX = 12
 GAP_PX = 2  # between the frames of one clip
 CAPTION_PX = 15  # font size; a line takes CAPTION_PX + 7
@@ -44,15 +47,21 @@ def write_results(
     *,
     scores: Sequence[ScoreRecord],
     table: Table,
-    identity: RunIdentity,
+    manifest: Manifest,
     environment: Environment,
     timings: Mapping[str, Any],
+    missing: Mapping[str, Any] | None = None,
 ) -> tuple[Path, ...]:
-    """Writes scores.jsonl, results.json, table.md and table.csv, each whole or not at all. Returns their paths."""
+    """Writes scores.jsonl, results.json, table.md and table.csv, each whole or not at all. Returns their paths.
+
+    missing: the clips that are not there; then the files are stamped PARTIAL and a whole run's are left alone.
+    """
     lines = "".join(canonical_line(score) + "\n" for score in sorted(scores, key=lambda score: score.sort_key))
+    described = manifest.to_json()
     results = {
         "schema_version": SCHEMA_VERSION,
-        "identity": identity.to_json(),
+        "partial": missing,
+        **{name: described[name] for name in ("identity", "scope", "models", "keys")},
         "environment": environment.to_json(),
         "timings": dict(timings),
         "table": table.to_json(),
@@ -63,20 +72,30 @@ def write_results(
         "table.md": to_markdown(table),
         "table.csv": to_csv(table),
     }
-    return tuple(write_atomically(folder / name, text.encode()) for name, text in texts.items())
+    return tuple(_stamped(folder, name, missing is not None, text.encode()) for name, text in texts.items())
+
+
+def _stamped(folder: Path, name: str, partial: bool, data: bytes) -> Path:
+    """Writes a file under its name, or under PARTIAL-name; a whole run's file ends the partial one."""
+    path = write_atomically(folder / (PARTIAL + name if partial else name), data)
+    if not partial:
+        (folder / (PARTIAL + name)).unlink(missing_ok=True)
+    return path
 
 
 def write_contact_sheet(
-    path: Path,
+    folder: Path,
     rows: Sequence[tuple[Prompt, Mapping[str, Frames]]],
     *,
     models: Sequence[str],
+    stamp: str = "",
     max_frames: int = 8,
     scale: float = 3,
 ) -> Path:
-    """A PNG: one row a prompt, its text above and, for each model, up to `max_frames` frames spread over its clip.
+    """contact_sheet.png: one row a prompt, its text above, and of each model up to `max_frames` frames of its clip.
 
     Frames are (T, H, W, 3) uint8 and are drawn `scale` times as large. A model without a clip has a note instead.
+    stamp: `PARTIAL: 70 of 72 clips`, written at the top and into the name.
     """
     from PIL import Image, ImageDraw
 
@@ -93,7 +112,7 @@ def write_contact_sheet(
     draw = ImageDraw.Draw(sheet)
     lefts = {model: MARGIN_PX + i * (strip + MARGIN_PX) for i, model in enumerate(models)}
     for model, left in lefts.items():
-        _text(draw, (left, MARGIN_PX // 2), model, strip, PALE)
+        _text(draw, (left, MARGIN_PX // 2), f"{stamp} {model}".strip(), strip, PALE)
     for i, (prompt, clips) in enumerate(rows):
         top = head + i * row_px
         caption = prompt.prompt + (" (held out from training)" if prompt.held_out else "")
@@ -103,7 +122,7 @@ def write_contact_sheet(
                 _paste(sheet, clips[model], (left, top + LINE_PX), (width, height), max_frames)
             else:
                 _text(draw, (left, top + LINE_PX), "no clip", strip, PALE)
-    return write_atomically(path, _png(sheet))
+    return _stamped(folder, "contact_sheet.png", bool(stamp), _png(sheet))
 
 
 def frame_indices(frames: int, max_frames: int) -> list[int]:

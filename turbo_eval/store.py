@@ -1,229 +1,331 @@
-"""Which clips and scores of a run are done? A folder with a manifest and two ledgers; re-running resumes.
+"""Which clips and scores of a run are done? The rows of its ledger say; a file that merely exists proves nothing.
 
-    RUN/manifest.json                            the identity of the configuration; another one is refused
-    RUN/clips.jsonl                              one row per clip made
-    RUN/ledger.jsonl                             one row per (clip, its sha256, metric, scorer)
-    RUN/videos/<model>/<prompt_id>-<sample>.mp4  published whole: temporary name, fsync, rename
+    RUN/manifest.json, suite.jsonl            what the run is (manifest.py)
+    RUN/ledger/<process>.jsonl                a row per clip, per (clip, its sha256, metric, scorer), per failure
+    RUN/clips/<model>-<key>/<index>-<sample>-<sha256>.mp4
 
-The row, not the file, means done, and only while the file still has the row's sha256. Practice: inspect_ai and
-MLPerf resume by repeating the command; a file that merely exists proves nothing.
+Clips are named by number and hash, never by a prompt's text: the place in the suite, the sample, the start of the
+file's own sha256; so two files with different bytes never meet under one name. Protocol of a clip: durable.publish,
+with a decode check between fsync and rename; the rows of a micro-batch follow in one write (ledger.py).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from itertools import zip_longest
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from turbo_eval.ledger import Ledger, write_atomically, writing
-from turbo_eval.records import SCHEMA_VERSION, ClipId, ClipRecord, ScoreRecord, check_name
-from turbo_train.errors import UserError
+from turbo_eval.durable import check_contained, publish, sha256_of, stale_temporaries, sync_folder, writing
+from turbo_eval.leases import EXPIRY_S, Sessions
+from turbo_eval.ledger import Ledger, Line
+from turbo_eval.manifest import Manifest, begin, read_manifest, read_suite
+from turbo_eval.prompt_suite import Suite
+from turbo_eval.records import ClipId, ClipRecord, ScoreRecord, check_name
+from turbo_train.video_io import UnreadableVideo, Video, encode_mp4, read_video
+
+SHORT = 12  # characters of a hash in a file's name; the row has all of it
+FPS_TOLERANCE = 1e-3  # a container keeps a fraction
 
 
 @dataclass(frozen=True)
-class ModelIdentity:
-    """What makes one model's clips: fields that are not known (a folder of videos) are None."""
+class NewClip:
+    """A clip to be published. index: of its prompt in the suite. frames_THWC: uint8 RGB."""
 
-    name: str
-    num_steps: int | None = None
-    guidance_scale: float | None = None
-    weights_sha256: str | None = None
+    clip_id: ClipId
+    index: int
+    frames_THWC: NDArray[np.uint8]
+    fps: float
 
 
 @dataclass(frozen=True)
-class RunIdentity:
-    """The fields that must match before two commands may share a run folder. Sizes are None for a user's videos."""
+class Published:
+    """A clip that is on the disk, and its frames as they were read back."""
 
-    suite: str
-    suite_sha256: str
-    models: tuple[ModelIdentity, ...]
-    samples: int
-    seed: int
-    frames: int | None = None
-    height_px: int | None = None
-    width_px: int | None = None
-    fps: float | None = None
-    lossless: bool = True
-    schema_version: int = SCHEMA_VERSION
-
-    def to_json(self) -> dict[str, Any]:
-        """Nested plain data, models in their order."""
-        return asdict(self) | {"models": [asdict(model) for model in self.models]}
+    record: ClipRecord
+    video: Video
 
 
-def differences(there: Any, here: Any, name: str = "") -> list[str]:
-    """What differs between two identities, one line a field: `models[0].num_steps: 4 there, 8 here`."""
-    if isinstance(there, dict) and isinstance(here, dict):
-        keys = [*here, *(key for key in there if key not in here)]
-        nested = [differences(there.get(key), here.get(key), f"{name}.{key}".lstrip(".")) for key in keys]
-        return [line for lines in nested for line in lines]
-    if isinstance(there, list) and isinstance(here, list):
-        pairs = enumerate(zip_longest(there, here))
-        return [line for i, (a, b) in pairs for line in differences(a, b, f"{name}[{i}]")]
-    return [] if there == here else [f"{name}: {json.dumps(there)} there, {json.dumps(here)} here"]
+@dataclass(frozen=True)
+class Failure:
+    """Why a clip (stage `generate`) or its scores (`score`) could not be made. metrics: the missing ones."""
 
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file, read in pieces."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    clip_id: ClipId
+    key: str
+    stage: str
+    metrics: tuple[str, ...]
+    error: str
+    traceback: str
+    attempts: int
 
 
 class Run:
-    """An open run folder. `notes` says what was repaired when it was opened, for stderr."""
+    """An open run. `notes` says what was repaired or swept when it was opened, for stderr."""
 
-    def __init__(self, folder: Path, identity: RunIdentity) -> None:
+    def __init__(self, folder: Path, *, repair: bool = True, expiry_s: float = EXPIRY_S) -> None:
         self.folder = folder
-        self.identity = identity
+        self.manifest: Manifest = read_manifest(folder)
+        self.suite: Suite = read_suite(folder, self.manifest)
+        self.keys: Mapping[str, str] = self.manifest.keys
+        self.sessions = Sessions(folder, expiry_s)
         self.notes: list[str] = []
-        self._clip_ledger = Ledger(folder / "clips.jsonl")
-        self._score_ledger = Ledger(folder / "ledger.jsonl")
-        self._clips: dict[ClipId, ClipRecord] = {}
-        self._scores: dict[tuple[ClipId, str, str, str], ScoreRecord] = {}
-        self._verified: dict[str, bool] = {}  # path -> the file has its row's sha256; each file is hashed once
-        for number, row in enumerate(self._clip_ledger.read(), start=1):
+        self.reliefs: list[tuple[str, str]] = []  # (unit, what was done for want of memory) from there on
+        self._failures: dict[tuple[ClipId, str], Failure] = {}
+        self._clips: dict[tuple[ClipId, str], dict[str, ClipRecord]] = {}  # (clip, key) -> sha256 -> row
+        self._scores: dict[tuple[ClipId, str], dict[tuple[str, str], ScoreRecord]] = {}  # (clip, sha256) -> metric
+        self._there: dict[str, bool] = {}  # path -> a file of the right size lies there
+        self._hashed: set[str] = set()  # paths whose file was seen to have the row's sha256
+        for name in ("clips", "ledger"):
+            check_contained(folder, folder / name)
+        self.ledger = Ledger(folder / "ledger", self.sessions.alive, repair=repair)
+        self.refresh()
+        for path, size in self.ledger.repaired:
+            self.notes.append(f"{path.name}: {'cut off' if repair else 'has'} an unfinished last line ({size} bytes)")
+        if repair:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        stale = stale_temporaries(self.folder, self.sessions.alive)
+        for path in stale:
+            with writing(path):
+                path.unlink(missing_ok=True)
+        if stale:
+            self.notes.append(f"swept {len(stale)} unfinished files that an earlier process has left")
+
+    def refresh(self) -> int:
+        """Reads the rows that were written since the last call, by whomever. Returns how many."""
+        count = 0
+        for line in self.ledger.read_new():
             try:
-                clip = ClipRecord.from_json(row)
-            except ValueError as error:
-                raise self._clip_ledger.broken(number, str(error)) from error
-            self._clips[clip.clip_id] = clip
-        for number, row in enumerate(self._score_ledger.read(), start=1):
-            try:
-                self._remember(ScoreRecord.from_json(row), str(row["clip_sha256"]))
+                self._take(line)
             except (ValueError, KeyError) as error:
-                raise self._score_ledger.broken(number, str(error)) from error
-        for ledger in (self._clip_ledger, self._score_ledger):
-            if ledger.repaired_bytes:
-                self.notes.append(
-                    f"{ledger.path.name}: cut off an unfinished last line ({ledger.repaired_bytes} bytes)"
-                )
+                raise line.broken(str(error)) from error
+            count += 1
+        return count
+
+    def _take(self, line: Line) -> None:
+        kind = line.data["kind"]
+        if kind == "clip":
+            clip = ClipRecord.from_json(line.data)
+            self._clips.setdefault((clip.clip_id, clip.key), {})[clip.sha256] = clip
+        elif kind == "score":
+            self._remember(ScoreRecord.from_json(line.data), str(line.data["clip_sha256"]))
+        elif kind == "failed":
+            row = {name: line.data[name] for name in ("key", "stage", "error", "traceback", "attempts")}
+            clip_id = (line.data["model"], line.data["prompt_id"], line.data["sample_index"])
+            failure = Failure(clip_id, metrics=tuple(line.data["metrics"]), **row)
+            self._failures[clip_id, failure.key] = failure
+        elif kind == "relief":
+            self.reliefs.append((str(line.data["unit"]), str(line.data["what"])))
+        else:
+            raise ValueError(f"a row of kind {kind!r}")
 
     def _remember(self, score: ScoreRecord, clip_sha256: str) -> None:
-        self._scores[score.clip_id, clip_sha256, score.metric, score.scorer] = score
+        self._scores.setdefault((score.clip_id, clip_sha256), {})[score.metric, score.scorer] = score
+
+    # ----------------------------------------------------------------------------------------------- reading
 
     def clip_path(self, clip: ClipRecord) -> Path:
-        """Where the clip's file lies."""
-        return self.folder / clip.path
+        """Where the clip's file lies. UserError when a symbolic link leads out of the run."""
+        return check_contained(self.folder, self.folder / clip.path)
 
-    def clip(self, clip_id: ClipId) -> ClipRecord | None:
-        """The clip if it is done: it has a row, and its file has the row's sha256."""
-        record = self._clips.get(clip_id)
-        if record is None:
-            return None
-        if record.path not in self._verified:
-            path = self.clip_path(record)
-            self._verified[record.path] = path.is_file() and sha256_of(path) == record.sha256
-        return record if self._verified[record.path] else None
+    def clip(self, clip_id: ClipId, key: str | None = None) -> ClipRecord | None:
+        """The clip if it is done: it has a row of this content key (default: the model's), and its file is there.
+
+        Of two rows with different bytes the one whose file is there counts, then the one with the smaller sha256.
+        """
+        rows = self._clips.get((clip_id, key or self.keys.get(clip_id[0], "")), {})
+        return next((rows[sha256] for sha256 in sorted(rows) if self._is_there(rows[sha256])), None)
+
+    def _is_there(self, clip: ClipRecord) -> bool:
+        if clip.path not in self._there:
+            path = self.clip_path(clip)
+            self._there[clip.path] = path.is_file() and path.stat().st_size == clip.size_bytes
+        return self._there[clip.path]
+
+    def is_damaged(self, clip: ClipRecord) -> bool:
+        """Whether the file's bytes are not the row's; each file is hashed once. A damaged clip is no longer done."""
+        if clip.path not in self._hashed:
+            path = self.clip_path(clip)
+            if not path.is_file() or sha256_of(path) != clip.sha256:
+                self._there[clip.path] = False
+                return True
+            self._hashed.add(clip.path)
+        return False
+
+    def rows(self) -> list[ClipRecord]:
+        """Every clip that ever got a row, of any key, whether its file is there or not."""
+        return [clip for rows in self._clips.values() for clip in rows.values()]
 
     def clips(self) -> list[ClipRecord]:
-        """Every clip that is done, in the order of clip_id."""
-        done = (self.clip(clip_id) for clip_id in sorted(self._clips))
-        return [clip for clip in done if clip is not None]
-
-    def publish_clip(self, clip_id: ClipId, frames_THWC: NDArray[np.uint8], fps: float) -> ClipRecord:
-        """Writes a generated clip (uint8 RGB) as mp4 and then its row. UserError when the folder refuses."""
-        from turbo_train.video_io import write_mp4
-
-        path = self._place(clip_id, ".mp4")
-        with writing(path):
-            write_mp4(path, frames_THWC, fps, lossless=self.identity.lossless)
-        frames, height_px, width_px = frames_THWC.shape[:3]
-        return self._record(clip_id, path, frames, height_px, width_px, fps)
-
-    def import_clip(
-        self, clip_id: ClipId, source: Path, *, frames: int, height_px: int, width_px: int, fps: float
-    ) -> ClipRecord:
-        """Copies a user's video in, byte for byte, and writes its row (0 frames: it cannot be decoded)."""
-        path = write_atomically(self._place(clip_id, source.suffix.lower()), source.read_bytes())
-        return self._record(clip_id, path, frames, height_px, width_px, fps)
-
-    def _place(self, clip_id: ClipId, suffix: str) -> Path:
-        model, prompt_id, sample_index = clip_id
-        name = f"{check_name('prompt_id', prompt_id)}-{sample_index}{suffix}"
-        path = self.folder / "videos" / check_name("model", model) / name
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        return path
-
-    def _record(
-        self, clip_id: ClipId, path: Path, frames: int, height_px: int, width_px: int, fps: float
-    ) -> ClipRecord:
-        relative = path.relative_to(self.folder).as_posix()
-        clip = ClipRecord(*clip_id, relative, sha256_of(path), int(frames), int(height_px), int(width_px), float(fps))
-        self._clip_ledger.append([clip.to_json()])
-        self._clips[clip_id] = clip
-        self._verified[relative] = True
-        return clip
+        """Every clip of the models' present keys that is done, in the order of clip_id."""
+        ids = sorted({clip_id for clip_id, key in self._clips if self.keys.get(clip_id[0]) == key})
+        return [clip for clip_id in ids if (clip := self.clip(clip_id)) is not None]
 
     def score(self, clip: ClipRecord, metric: str, scorer: str) -> ScoreRecord | None:
         """What this scorer said of this very file, if it was asked before."""
-        return self._scores.get((clip.clip_id, clip.sha256, metric, scorer))
-
-    def add_scores(self, clip: ClipRecord, scores: Sequence[ScoreRecord]) -> None:
-        """Records scores of one clip: one append, one fsync. ValueError if a score is of another clip."""
-        if any(score.clip_id != clip.clip_id for score in scores):
-            raise ValueError(f"scores of another clip than {clip.clip_id}")
-        if scores:
-            self._score_ledger.append([{**score.to_json(), "clip_sha256": clip.sha256} for score in scores])
-        for score in scores:
-            self._remember(score, clip.sha256)
+        return self._scores.get((clip.clip_id, clip.sha256), {}).get((metric, scorer))
 
     def scores(self, wanted: Iterable[tuple[str, str]] | None = None) -> list[ScoreRecord]:
         """Scores of the clips that are done, in canonical order; `wanted` limits them to (metric, scorer) pairs."""
         limits = None if wanted is None else set(wanted)
-        current = {(clip.clip_id, clip.sha256) for clip in self.clips()}
         kept = [
             score
-            for (clip_id, sha256, metric, scorer), score in self._scores.items()
-            if (clip_id, sha256) in current and (limits is None or (metric, scorer) in limits)
+            for clip in self.clips()
+            for name, score in self._scores.get((clip.clip_id, clip.sha256), {}).items()
+            if limits is None or name in limits
         ]
         return sorted(kept, key=lambda score: score.sort_key)
 
+    def failure(self, clip_id: ClipId) -> Failure | None:
+        """The last failure of a clip of the model's present key, if what failed is still missing."""
+        failure = self._failures.get((clip_id, self.keys.get(clip_id[0], "")))
+        clip = self.clip(clip_id)
+        if failure is None or clip is None:
+            return failure
+        scored = {metric for metric, _ in self._scores.get((clip_id, clip.sha256), {})}
+        return failure if set(failure.metrics) - scored else None
 
-def open_run(folder: Path, identity: RunIdentity) -> Run:
-    """Creates a run folder or opens it to go on. The ledgers are each read once.
+    def failures(self) -> list[Failure]:
+        """The open failures of the present keys."""
+        ids = sorted(clip_id for clip_id, key in self._failures if self.keys.get(clip_id[0]) == key)
+        return [failure for clip_id in ids if (failure := self.failure(clip_id))]
 
-    UserError: the folder was made by another configuration, holds something else, cannot be written, or has a
-    broken ledger.
-    """
-    manifest = folder / "manifest.json"
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        fresh = not manifest.exists()
-        if fresh and any(folder.iterdir()):
-            raise UserError(
-                found=f"{folder} holds files but no manifest.json",
-                expected="a new or empty folder, or one that turbo-eval made",
-                run_next="the same command with --out FOLDER, another folder",
-            )
-    if fresh:
-        write_atomically(manifest, (json.dumps({"identity": identity.to_json()}, indent=2) + "\n").encode())
-    else:
-        _check_identity(manifest, identity)
-        write_atomically(manifest, manifest.read_bytes())  # proves, before any work is done, that writing works
-    return Run(folder, identity)
+    # ----------------------------------------------------------------------------------------------- writing
 
+    def publish(self, clips: Sequence[NewClip]) -> list[Published]:
+        """Writes the clips of a micro-batch and then their rows: all of them are done, or none.
 
-def _check_identity(manifest: Path, identity: RunIdentity) -> None:
-    try:
-        there = json.loads(manifest.read_text(encoding="utf-8"))["identity"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            found=f"{manifest} cannot be read as a manifest ({error})",
-            expected="the manifest that turbo-eval wrote",
-            run_next="the same command with --out FOLDER, another folder",
-        ) from error
-    changed = differences(there, json.loads(json.dumps(identity.to_json())))
-    if changed:
-        raise UserError(
-            found=f"{manifest.parent} was made by another configuration ({'; '.join(changed)})",
-            expected="the configuration that made the folder",
-            run_next="the same command with --out FOLDER, another folder",
+        OutOfSpace or UserError when the folder refuses. RuntimeError: a file does not decode to what was written.
+        """
+        lossless = self.manifest.identity.lossless
+
+        def write(new: NewClip, path: Path) -> None:
+            encode_mp4(path, new.frames_THWC, new.fps, lossless=lossless)
+
+        def check(new: NewClip, path: Path) -> Video:
+            try:
+                video = read_video(path)
+            except UnreadableVideo as error:
+                raise RuntimeError(f"decode check of {new.clip_id}: {error.found}") from error
+            shape = video.frames_THWC.shape
+            if shape != new.frames_THWC.shape or abs(video.fps - new.fps) > FPS_TOLERANCE:
+                wrote, read = f"{new.frames_THWC.shape} at {new.fps:g} fps", f"{shape} at {video.fps:g} fps"
+                raise RuntimeError(f"decode check of {new.clip_id}: wrote {wrote}, read {read}")
+            if lossless and not np.array_equal(video.frames_THWC, new.frames_THWC):
+                raise RuntimeError(f"decode check of {new.clip_id}: other pixels than were written")
+            return video
+
+        placed = [self._place(c.clip_id, c.index, ".mp4", partial(write, c), partial(check, c)) for c in clips]
+        return self._commit(placed)
+
+    def import_clip(self, clip_id: ClipId, index: int, source: Path) -> Published:
+        """Copies a user's video in, byte for byte, and writes its row. UnreadableVideo when it does not decode."""
+
+        def check(path: Path) -> Video:
+            try:
+                return read_video(path)
+            except UnreadableVideo as error:
+                found = error.found.replace(str(path), str(source))
+                raise UnreadableVideo(found=found, expected=error.expected, run_next=error.run_next) from error
+
+        def write(path: Path) -> None:
+            shutil.copyfile(source, path)
+
+        return self._commit([self._place(clip_id, index, source.suffix.lower(), write, check)])[0]
+
+    def _place(
+        self, clip_id: ClipId, index: int, suffix: str, write: Callable[[Path], None], check: Callable[[Path], Video]
+    ) -> Published:
+        """Publishes one file, without its row."""
+        model, prompt_id, sample_index = clip_id
+        key = self.keys[check_name("model", model)]
+        stem = f"{index:05d}-{sample_index:02d}"
+        folder = check_contained(self.folder, self.folder / "clips" / f"{model}-{key[:SHORT]}")
+
+        def verify(path: Path) -> tuple[str, tuple[Video, str, int]]:
+            video, sha256 = check(path), sha256_of(path)
+            return f"{stem}-{sha256[:SHORT]}{suffix}", (video, sha256, path.stat().st_size)
+
+        with writing(folder):
+            path, (video, sha256, size) = publish(folder / f"{stem}{suffix}", write, verify)
+        frames, height_px, width_px = video.frames_THWC.shape[:3]
+        record = ClipRecord(
+            model=model,
+            prompt_id=check_name("prompt_id", prompt_id),
+            sample_index=sample_index,
+            path=path.relative_to(self.folder).as_posix(),
+            sha256=sha256,
+            size_bytes=size,
+            frames=frames,
+            height_px=height_px,
+            width_px=width_px,
+            fps=video.fps,
+            key=key,
+            suite_sha256=self.suite.sha256,
         )
+        return Published(record, video)
+
+    def _commit(self, placed: Sequence[Published]) -> list[Published]:
+        for folder in sorted({(self.folder / p.record.path).parent for p in placed}):
+            with writing(folder):
+                sync_folder(folder)
+        self._append("clip", [p.record.to_json() for p in placed])
+        for p in placed:
+            self._clips.setdefault((p.record.clip_id, p.record.key), {})[p.record.sha256] = p.record
+            self._there[p.record.path] = True
+            self._hashed.add(p.record.path)
+        return list(placed)
+
+    def add_scores(self, scored: Sequence[tuple[ClipRecord, Sequence[ScoreRecord]]]) -> None:
+        """Records the scores of a micro-batch: one write. What is known already is left out."""
+        rows = []
+        for clip, scores in scored:
+            for score in scores:
+                if score.clip_id != clip.clip_id:
+                    raise ValueError(f"a score of another clip than {clip.clip_id}")
+                if self.score(clip, score.metric, score.scorer) is None:
+                    stamped = replace(score, suite_sha256=self.suite.sha256)
+                    rows.append({**stamped.to_json(), "clip_sha256": clip.sha256})
+                    self._remember(stamped, clip.sha256)
+        self._append("score", rows)
+
+    def add_failures(self, failures: Sequence[Failure]) -> None:
+        """Records what could not be made, with the traceback."""
+        rows = []
+        for failure in failures:
+            model, prompt_id, sample_index = failure.clip_id
+            fields = {name: value for name, value in failure.__dict__.items() if name != "clip_id"}
+            rows.append({"model": model, "prompt_id": prompt_id, "sample_index": sample_index, **fields})
+            self._failures[failure.clip_id, failure.key] = failure
+        self._append("failed", rows)
+
+    def add_relief(self, model: str, unit: str, what: str) -> None:
+        """Records that, from this unit on, this process made clips in another way for want of memory."""
+        self.reliefs.append((unit, what))
+        self._append("relief", [{"model": model, "unit": unit, "what": what}])
+
+    def _append(self, kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        if rows:
+            now = round(time.time(), 3)
+            self.ledger.append([{**row, "kind": kind, "at": now} for row in rows])
+
+
+def open_run(folder: Path, manifest: Manifest, suite: Suite, *, expiry_s: float = EXPIRY_S) -> Run:
+    """Creates a run folder or opens it to go on. Each line of the ledger is read once.
+
+    UserError: the folder is another run's, holds something else, cannot be written, or has a broken ledger.
+    """
+    notes = begin(folder, manifest, suite)
+    run = Run(folder, expiry_s=expiry_s)
+    # Other processes may have written their own settings since: what counts here is this command.
+    run.manifest = replace(run.manifest, scope=manifest.scope, models=manifest.models)
+    run.keys = manifest.keys
+    run.notes[:0] = notes
+    return run

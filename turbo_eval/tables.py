@@ -66,7 +66,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A comparison. unscored: (metric, reason) of metrics with no number at all, and counted reasons of others."""
+    """A comparison. unscored: (metric, reason) of metrics with no number at all, and counted reasons of others.
+
+    partial: `PARTIAL: 70 of 72 clips` where clips are missing, else empty.
+    """
 
     title: str
     models: tuple[str, ...]
@@ -76,6 +79,7 @@ class Table:
     speed_up_interval: tuple[float, float] | None
     unscored: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+    partial: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for results.json."""
@@ -92,6 +96,7 @@ def build_table(
     latency: Mapping[str, LatencySummary] | None = None,
     speed_up: tuple[float, float, float] | None = None,
     note: str = EMBEDDED_NOTE,
+    partial: str = "",
     seed: int = 0,
     resamples: int = 2000,
 ) -> Table:
@@ -124,7 +129,7 @@ def build_table(
     )
     ratio = times[1].median_s / times[0].median_s if len(times) == 2 else None
     return Table(
-        title=" against ".join(models) + f" on {suite}" + (f" ({note})" if note else ""),
+        title=(f"{partial}: " if partial else "") + _title(models, suite, note),
         models=tuple(models),
         rows=tuple(rows),
         latency=times,
@@ -132,7 +137,12 @@ def build_table(
         speed_up_interval=speed_up[1:] if speed_up else None,
         unscored=tuple(without.items()),
         notes=tuple(_notes(models, rows, len(listed))),
+        partial=partial,
     )
+
+
+def _title(models: Sequence[str], suite: str, note: str) -> str:
+    return " against ".join(models) + f" on {suite}" + (f" ({note})" if note else "")
 
 
 def _row(
@@ -265,31 +275,35 @@ def to_markdown(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """The table for programs: full precision, one line a metric; the latency in s and unscored metrics follow."""
+    """The table for programs: full precision, one line a metric; the latency in s and unscored metrics follow.
+
+    A partial table has a last column that says so in every line.
+    """
     columns = ["group", "metric", "scorer"]
     for model in table.models:
         columns += [f"{model} {name}" for name in ("mean", "low", "high", "clips", "prompts", "unscored")]
     if len(table.models) == 2:
         columns += [f"difference {name}" for name in ("mean", "low", "high", "clips", "prompts")]
     writer = csv.writer(stream := io.StringIO(), lineterminator="\n")
-    writer.writerow([*columns, "reason"])
+    stamp = [table.partial] if table.partial else []
+    writer.writerow([*columns, "reason", *(["partial"] if stamp else [])])
     reasons = dict(table.unscored)
     for row in table.rows:
         fields: list[Any] = [row.group, row.metric, row.scorer]
         for cell in row.cells:
             fields += [*_fields(cell.interval), cell.unscored]
         fields += _fields(row.difference) if len(table.models) == 2 else []
-        writer.writerow([*fields, reasons.get(row.metric, "")])
+        writer.writerow([*fields, reasons.get(row.metric, ""), *stamp])
     times = {time.model: time for time in table.latency}
     if times:
         fields = ["speed", "latency_s", "median"]
         for model in table.models:
             time = times.get(model)
             fields += [time.median_s, time.low_s, time.high_s, "", "", ""] if time else [""] * 6
-        writer.writerow([*fields, *[""] * (len(columns) - len(fields) + 1)])
+        writer.writerow([*fields, *[""] * (len(columns) - len(fields) + 1), *stamp])
     for metric, reason in table.unscored:
         if all(row.metric != metric for row in table.rows):
-            writer.writerow(["unscored", metric, *[""] * (len(columns) - 2), reason])
+            writer.writerow(["unscored", metric, *[""] * (len(columns) - 2), reason, *stamp])
     return stream.getvalue()
 
 

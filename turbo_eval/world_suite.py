@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from turbo_eval.ledger import write_atomically
+from turbo_eval.durable import write_atomically
 from turbo_eval.records import Prompt, canonical_line
 from turbo_eval.scorers.vbench import spec
 from turbo_train.world.captions import Said, say

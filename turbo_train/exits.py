@@ -35,6 +35,34 @@ def terminate_is_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+class StopRequest:
+    """Whether somebody asked to stop after the piece of work in hand."""
+
+    requested = False
+
+
+@contextmanager
+def finishing(say: Callable[[str], None]) -> Iterator[StopRequest]:
+    """Inside, the first SIGINT or SIGTERM only sets `requested`; a second one is a KeyboardInterrupt as always."""
+    stop = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def first(number: int, frame: FrameType | None) -> None:
+        if stop.requested:
+            raise KeyboardInterrupt
+        stop.requested = True
+        say("finishing the micro-batch in hand, then stopping; once more to stop at once")
+
+    before = {number: signal.signal(number, first) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def exit_code_of(work: Callable[[], int | None]) -> int:
     """Run a command's work and say on stderr why it ended early. Errors that are bugs keep their traceback."""
     try:

@@ -55,12 +55,46 @@ def write_mp4(
     pix_fmt: str = "yuv420p",
     lossless: bool = False,
 ) -> None:
-    """Write (T, H, W, 3) uint8 RGB frames; T >= 1, fps > 0. Missing folders are made.
+    """Write a clip whole or not at all; missing folders are made. Arguments and errors as in `encode_mp4`.
+
+    Raises UserError also for a place that cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            encode_mp4(partial, frames_THWC, fps, crf=crf, codec=codec, pix_fmt=pix_fmt, lossless=lossless)
+            _sync(partial)
+            partial.replace(path)
+            _sync(path.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno not in NOT_WRITABLE:
+            raise
+        raise UserError(
+            found=f"{path} cannot be written ({os.strerror(error.errno or 0)})",
+            expected="a folder that you may write to",
+            run_next="the same command with another output folder",
+        ) from error
+
+
+def encode_mp4(
+    path: Path,
+    frames_THWC: Frames,
+    fps: float,
+    *,
+    crf: int = 10,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    lossless: bool = False,
+) -> None:
+    """Encode (T, H, W, 3) uint8 RGB frames into a file, T >= 1, fps > 0. A kill leaves half a file: see `write_mp4`.
 
     crf: x264's constant rate factor, 0 to 51, smaller is better. lossless: keep every pixel (libx264rgb, qp 0;
     few browsers play it); crf, codec and pix_fmt then do not apply.
-    Raises UserError for odd sizes (chroma of yuv420p is shared by 2x2 pixels) and for a place that cannot be
-    written, ValueError for frames that are not such an array.
+    Raises UserError for odd sizes (chroma of yuv420p is shared by 2x2 pixels), ValueError for frames that are not
+    such an array, OSError.
     """
     frames = np.ascontiguousarray(frames_THWC)
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames):
@@ -78,24 +112,7 @@ def write_mp4(
             expected="an even width and an even height (yuv420p stores colour per 2x2 pixels)",
             run_next="a size that is a multiple of 2",
         )
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            _encode(partial, frames, fps, codec, pix_fmt, quality)
-            _sync(partial)
-            partial.replace(path)
-            _sync(path.parent)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        if error.errno not in NOT_WRITABLE:
-            raise
-        raise UserError(
-            found=f"{path} cannot be written ({os.strerror(error.errno or 0)})",
-            expected="a folder that you may write to",
-            run_next="the same command with another output folder",
-        ) from error
+    _encode(path, frames, fps, codec, pix_fmt, quality)
 
 
 def _encode(path: Path, frames: Frames, fps: float, codec: str, pix_fmt: str, quality: dict[str, str]) -> None:

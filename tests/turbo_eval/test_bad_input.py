@@ -74,7 +74,7 @@ def test_good_clips_are_scored_and_a_second_call_only_prints(run: Run, tmp_path:
 def test_json_is_alone_on_stdout(run: Run) -> None:
     code, out, err = run("--json")
     document = json.loads(out)
-    assert (code, document["schema_version"]) == (0, 1)
+    assert (code, document["schema_version"]) == (0, 2)
     assert "contact_sheet.png" in err
 
 
@@ -144,13 +144,17 @@ def test_one_bad_file_leaves_its_clip_unscored(run: Run, videos: Path, tmp_path:
     whole = (videos / "three-0.mp4").read_bytes()
     damage(videos, kind)
     code, out, err = run()
-    assert (code, "1 of 3 clips without a readable file: three-0 (unreadable" in err) == (3, True)
-    assert "temporal_flickering" in out
-    scores = [json.loads(line) for line in (tmp_path / "out" / "scores.jsonl").read_text().splitlines()]
+    assert (code, "1 of 3 clips missing: clips three-0 (unreadable" in err) == (3, True)
+    assert "temporal_flickering" not in out and "--allow-missing" in err
+    code, out, _ = run("--allow-missing")
+    assert (code, "PARTIAL: 2 of 3 clips" in out) == (0, True)
+    assert [path.name for path in sorted((tmp_path / "out").glob("*.csv"))] == ["PARTIAL-table.csv"]
+    scores = [json.loads(line) for line in (tmp_path / "out" / "PARTIAL-scores.jsonl").read_text().splitlines()]
     assert [row["prompt_id"] for row in scores if row["value"] is None] == ["three"]
     (videos / "three-0.mp4").write_bytes(whole)  # the file comes again: the same command completes the run
     code, _, err = run()
     assert (code, "2 of 3 clips already done" in err) == (0, True)
+    assert not list((tmp_path / "out").glob("PARTIAL-*"))
 
 
 @pytest.mark.parametrize("kind", ["empty", "garbage", "truncated"])
@@ -165,7 +169,7 @@ def test_nothing_but_bad_files(run: Run, videos: Path, kind: str) -> None:
 def test_a_missing_file_is_incomplete(run: Run, videos: Path) -> None:
     (videos / "three-0.mp4").unlink()
     code, _, err = run()
-    assert (code, "1 of 3 clips without a readable file: three-0 (no file)" in err) == (3, True)
+    assert (code, "1 of 3 clips missing: clips three-0 (no file)" in err) == (3, True)
 
 
 def test_one_frame_clip_is_unscored_and_counted(run: Run, videos: Path, tmp_path: Path) -> None:
@@ -192,10 +196,14 @@ def test_output_folder_is_read_only(run: Run) -> None:
     assert (code, "cannot be written" in err) == (2, True)
 
 
-def test_output_folder_of_another_configuration(run: Run) -> None:
+def test_output_folder_of_another_configuration(run: Run, suite: Path) -> None:
     assert run()[0] == 0
-    code, _, err = run("--seed", "7")
-    assert (code, "was made by another configuration (seed: 0 there, 7 here)" in err) == (2, True)
+    code, _, err = run("--threads", "3")
+    assert (code, "was made by another configuration (threads: 1 there, 3 here)" in err) == (2, True)
+    with suite.open("a") as stream:
+        stream.write('{"prompt": "another one"}\n')
+    code, _, err = run()
+    assert (code, "was made by another configuration (suite_sha256: " in err) == (2, True)
 
 
 def test_a_clip_that_changed_after_it_was_scored(run: Run, videos: Path) -> None:

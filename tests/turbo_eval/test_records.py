@@ -15,8 +15,9 @@ SHA = "ab" * 32
 
 
 def a_clip(**changes: Any) -> ClipRecord:
-    fields: dict[str, Any] = {"model": "m", "prompt_id": "p-1", "sample_index": 0, "path": "videos/m/p-1-0.mp4"}
-    fields |= {"sha256": SHA, "frames": 8, "height_px": 32, "width_px": 32, "fps": 8.0}
+    fields: dict[str, Any] = {"model": "m", "prompt_id": "p-1", "sample_index": 0, "path": "clips/m/00000-00.mp4"}
+    fields |= {"sha256": SHA, "size_bytes": 900, "frames": 8, "height_px": 32, "width_px": 32, "fps": 8.0}
+    fields |= {"key": SHA, "suite_sha256": SHA}
     return ClipRecord(**(fields | changes))
 
 
@@ -50,14 +51,14 @@ def test_a_record_comes_back_from_its_line(record: ScoreRecord | ClipRecord | Pr
 def test_equal_values_of_different_types_are_equal_bytes() -> None:
     lines = {canonical_line(ScoreRecord("m", "p", 0, "a", "s", value)) for value in (1, 1.0, np.float64(1))}
     assert lines == {
-        '{"metric": "a", "model": "m", "prompt_id": "p", "sample_index": 0, "schema_version": 1, "scorer": "s",'
-        ' "unscored": null, "value": 1.0}'
+        '{"metric": "a", "model": "m", "prompt_id": "p", "sample_index": 0, "schema_version": 2, "scorer": "s",'
+        ' "suite_sha256": null, "unscored": null, "value": 1.0}'
     }
 
 
 def test_another_schema_version_is_refused() -> None:
-    with pytest.raises(ValueError, match="schema_version 2"):
-        ScoreRecord.from_json(ScoreRecord("m", "p", 0, "a", "s", 1.0).to_json() | {"schema_version": 2})
+    with pytest.raises(ValueError, match="schema_version 1"):
+        ScoreRecord.from_json(ScoreRecord("m", "p", 0, "a", "s", 1.0).to_json() | {"schema_version": 1})
 
 
 @pytest.mark.parametrize(

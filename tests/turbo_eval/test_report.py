@@ -11,20 +11,31 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from turbo_eval.keys import ModelIdentity, content_key, key_fields
+from turbo_eval.manifest import Manifest, RunIdentity, Scope
 from turbo_eval.provenance import environment
 from turbo_eval.records import Prompt, ScoreRecord, canonical_line
 from turbo_eval.report import frame_indices, write_contact_sheet, write_results
-from turbo_eval.store import ModelIdentity, RunIdentity
 from turbo_eval.tables import build_table
 
-IDENTITY = RunIdentity("toy", "ab" * 32, (ModelIdentity("fast", 4, 7.5),), 1, 0)
+FIELDS = key_fields(
+    ModelIdentity("fast", "student", 4, 7.5, "cd" * 32), seed=0, batch=4, threads=1, lossless=True, device="cpu AVX2"
+)
+MANIFEST = Manifest(RunIdentity("toy", "ab" * 32, 4, 1), Scope(("fast",)), {"fast": FIELDS}, {})
 SCORES = [ScoreRecord("fast", f"p{i}", 0, metric, "s/1", 0.1 * i) for i in (2, 0, 1) for metric in ("b", "a")]
 
 
-def write(folder: Path, scores: list[ScoreRecord]) -> dict[str, Path]:
-    table = build_table(scores, models=["fast"], suite="toy", groups={})
+def write(folder: Path, scores: list[ScoreRecord], missing: dict[str, int] | None = None) -> dict[str, Path]:
+    partial = "PARTIAL: 2 of 3 clips" if missing else ""
+    table = build_table(scores, models=["fast"], suite="toy", groups={}, partial=partial)
     paths = write_results(
-        folder, scores=scores, table=table, identity=IDENTITY, environment=environment(), timings={"generate_s": 1.5}
+        folder,
+        scores=scores,
+        table=table,
+        manifest=MANIFEST,
+        environment=environment(),
+        timings={"generate_s": 1.5},
+        missing=missing,
     )
     return {path.name: path for path in paths}
 
@@ -39,16 +50,26 @@ def test_scores_are_canonical_whatever_the_order(tmp_path: Path) -> None:
 
 def test_results_hold_identity_environment_timings_and_rows(tmp_path: Path) -> None:
     results = json.loads(write(tmp_path, SCORES)["results.json"].read_text())
-    assert results["schema_version"] == 1 and results["timings"] == {"generate_s": 1.5}
-    assert results["identity"]["models"][0] == {
-        "name": "fast",
-        "num_steps": 4,
-        "guidance_scale": 7.5,
-        "weights_sha256": None,
-    }
+    assert results["schema_version"] == 2 and results["partial"] is None and results["timings"] == {"generate_s": 1.5}
+    assert (results["models"]["fast"]["num_steps"], results["identity"]["batch"]) == (4, 4)
+    assert results["keys"] == {"fast": content_key(FIELDS)}
     assert [row["metric"] for row in results["table"]["rows"]] == ["a", "b"]
     assert results["table"]["rows"][0]["cells"][0]["interval"]["mean"] == pytest.approx(0.1)
     assert results["environment"]["argv"] == sys.argv
+
+
+def test_a_partial_result_says_so_in_every_file_and_leaves_a_whole_one_alone(tmp_path: Path) -> None:
+    whole = write(tmp_path, SCORES)
+    before = {name: path.read_bytes() for name, path in whole.items()}
+    partial = write(tmp_path, SCORES[:4], {"wanted": 3})
+    assert sorted(partial) == sorted(f"PARTIAL-{name}" for name in whole)
+    assert {name: path.read_bytes() for name, path in whole.items()} == before
+    assert partial["PARTIAL-table.md"].read_text().startswith("## PARTIAL: 2 of 3 clips: fast on toy")
+    lines = partial["PARTIAL-table.csv"].read_text().splitlines()
+    assert lines[0].endswith(",partial") and all(line.endswith("PARTIAL: 2 of 3 clips") for line in lines[1:])
+    assert json.loads(partial["PARTIAL-results.json"].read_text())["partial"] == {"wanted": 3}
+    write(tmp_path, SCORES)  # the whole result ends the partial one
+    assert not list(tmp_path.glob("PARTIAL-*"))
 
 
 def test_the_environment_says_what_runs_here() -> None:
@@ -70,12 +91,12 @@ def test_the_sheet_shows_each_frame_three_times_as_large_and_says_what_is_missin
         (Prompt("p0", "a red disc rests " * 40, held_out=True), {"fast": frames, "slow": frames[:4]}),
         (Prompt("p1", "a disc"), {"slow": frames}),
     ]
-    path = write_contact_sheet(tmp_path / "sheet.png", rows, models=["fast", "slow"])
+    path = write_contact_sheet(tmp_path / "1", rows, models=["fast", "slow"])
     sheet = np.asarray(Image.open(path).convert("RGB")).astype(int)
     for level in 100 + 15 * np.arange(8):
         shown = int((sheet == [level, 0, 0]).all(axis=-1).sum())
         assert shown == 96 * 96 * (3 if level < 160 else 2)
-    assert path.read_bytes() == write_contact_sheet(tmp_path / "2.png", rows, models=["fast", "slow"]).read_bytes()
+    assert path.read_bytes() == write_contact_sheet(tmp_path / "2", rows, models=["fast", "slow"]).read_bytes()
 
 
 def test_a_large_clip_is_made_smaller(tmp_path: Path) -> None:

@@ -8,13 +8,14 @@ Differs: T2V-Turbo's script truncates when it writes 8-bit frames; here they are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from turbo_eval.generators.base import Frames
 from turbo_eval.models import Kind
@@ -31,7 +32,7 @@ class CountedDenoiser:
     """A denoiser that counts the rows it is given: the price of a clip that no machine changes."""
 
     def __init__(self, denoiser: Denoiser) -> None:
-        self._denoiser = denoiser
+        self.denoiser = denoiser
         self.prediction_type = denoiser.prediction_type
         self.rows = 0
 
@@ -46,7 +47,7 @@ class CountedDenoiser:
     ) -> Tensor:
         """The wrapped denoiser's output, unchanged."""
         self.rows += len(x_BCTHW)
-        return self._denoiser(x_BCTHW, t_B, context_BLD, fps=fps, timestep_cond_BE=timestep_cond_BE)
+        return self.denoiser(x_BCTHW, t_B, context_BLD, fps=fps, timestep_cond_BE=timestep_cond_BE)
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class LatentGenerator:
         self.model = replace(model, denoiser=self.denoiser)
         self.sampling = sampling
         self._batch = batch
+        self._offload = False
 
     @property
     def fps(self) -> float:
@@ -77,9 +79,27 @@ class LatentGenerator:
         """Clips in one forward pass."""
         return self._batch
 
+    @property
+    def clip_bytes(self) -> int:
+        """Bytes of a clip's 8-bit frames before they are encoded."""
+        _, frames, height, width = self.model.latent_shape
+        return frames * height * width * self.model.vae.factor**2 * 3
+
+    def relieve(self, step: int) -> str:
+        """Make a forward pass need less memory; step 1: decode fewer frames at a time, 2: only the VAE on the device.
+
+        Clips may change by rounding where the decoder's kernels depend on the number of frames. Returns what was done.
+        """
+        vae = self.model.vae
+        if step == 1:
+            vae.chunk_frames = max(1, vae.chunk_frames // 4)
+            return f"decoding {vae.chunk_frames} frames at a time"
+        vae.chunk_frames, self._offload = 1, True
+        return "decoding 1 frame at a time, with the other networks off the device"
+
     def one_at_a_time(self) -> LatentGenerator:
         """The same model with one clip in a forward pass, for latency; it counts its calls separately."""
-        bare = replace(self.model, denoiser=self.denoiser._denoiser)
+        bare = replace(self.model, denoiser=self.denoiser.denoiser)
         return LatentGenerator(bare, self.sampling, batch=1)
 
     @torch.no_grad()
@@ -103,7 +123,18 @@ class LatentGenerator:
         else:
             fresh = [self._noise(group, seed, f"step-{k}").to(context.device) for k in range(1, steps)]
             z_0 = sample_consistency(self.model, context, noise, fresh, num_steps=steps, guidance_scale=scale)
-        return list(to_uint8(self.model.vae.decode(z_0)))
+        with self._off_device(context.device):
+            return list(to_uint8(self.model.vae.decode(z_0)))
+
+    @contextmanager
+    def _off_device(self, device: torch.device) -> Iterator[None]:
+        """Inside, the denoiser and the text tower are in main memory, if `relieve` has asked for it."""
+        parts = [part for part in (self.denoiser.denoiser, self.model.text) if isinstance(part, nn.Module)]
+        for part in parts if self._offload else ():
+            part.to("cpu")
+        yield
+        for part in parts if self._offload else ():
+            part.to(device)
 
     def _noise(self, group: Sequence[tuple[Prompt, int]], seed: int, purpose: str) -> Tensor:
         shape = self.model.latent_shape
@@ -117,7 +148,9 @@ def to_uint8(frames_BTCHW: Tensor) -> Frames:
     return np.ascontiguousarray(array)
 
 
-def load_generator(kind: Kind, folder: Path, num_steps: int, guidance_scale: float, batch: int) -> LatentGenerator:
-    """Load the weights of a folder."""
+def load_generator(
+    kind: Kind, folder: Path, num_steps: int, guidance_scale: float, batch: int, device: str = "cpu"
+) -> LatentGenerator:
+    """Load the weights of a folder onto a device (device.py)."""
     model = load_teacher(folder) if kind == "teacher" else load_student(folder)
-    return LatentGenerator(model, Sampling(kind, num_steps, guidance_scale), batch)
+    return LatentGenerator(model.to(device), Sampling(kind, num_steps, guidance_scale), batch)

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
+from turbo_eval.durable import write_atomically
 from turbo_eval.records import Prompt
 from turbo_eval.timing.measure import Race, Rules, Timing, measure, measure_race
 
@@ -100,6 +101,4 @@ def read_latency(folder: Path, machine: Mapping[str, object]) -> Latency | None:
 def write_latency(folder: Path, latency: Latency, machine: Mapping[str, object]) -> None:
     """Keep it for the next call."""
     text = json.dumps({**latency.to_json(), "machine": dict(machine)}, indent=1, sort_keys=True)
-    partial = folder / f"{FILE}.partial"
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(folder / FILE)
+    write_atomically(folder / FILE, (text + "\n").encode())

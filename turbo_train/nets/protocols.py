@@ -39,7 +39,12 @@ class TextEncoder(Protocol):
 
 
 class VideoVAE(Protocol):
-    """Frames to latents and back. Latents are scaled as the denoiser wants them."""
+    """Frames to latents and back. Latents are scaled as the denoiser wants them.
+
+    chunk_frames: at most so many frames are encoded or decoded at a time; fewer need less memory.
+    """
+
+    chunk_frames: int
 
     @property
     def latent_channels(self) -> int:

@@ -1,0 +1,44 @@
+"""Where do the networks run, and what kind of machine is that, as far as pixels are concerned?"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from turbo_train.errors import UserError
+
+AUTO = "auto"
+
+
+def find_device(name: str = AUTO) -> str:
+    """`cpu`, or `cuda:N`. auto: a GPU if there is one, under torchrun the LOCAL_RANK-th. UserError: it is not there."""
+    if name == AUTO:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cpu":
+        return name
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise _no_device(name) from error
+    count = torch.cuda.device_count() if device.type == "cuda" and torch.cuda.is_available() else 0
+    index = int(os.environ.get("LOCAL_RANK", "0")) % max(count, 1) if device.index is None else device.index
+    if index >= count:
+        raise _no_device(name)
+    return f"cuda:{index}"
+
+
+def _no_device(name: str) -> UserError:
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return UserError(
+        found=f"--device {name}, and {count} GPUs that PyTorch can use",
+        expected="auto, cpu" + "".join(f", cuda:{i}" for i in range(count)),
+        run_next="the same command without --device",
+    )
+
+
+def device_class(device: str) -> str:
+    """The kind of device in a content key: `cpu AVX512`, `cuda NVIDIA H200`. Other kernels round differently."""
+    if device == "cpu":
+        return f"cpu {torch.backends.cpu.get_cpu_capability()}"
+    return f"cuda {torch.cuda.get_device_name(torch.device(device))}"

@@ -1,0 +1,237 @@
+"""Who works on which micro-batch, when any number of processes share a folder and may be killed at any moment?
+
+    RUN/sessions/<process>.json   what the process is (environment, command); touched as its heartbeat
+    RUN/leases/<unit>.<n>         the n-th lease of a unit: the name of the process that holds it
+
+A lease is taken by linking a finished file to the next free number, which the file system lets one process do. The
+highest number holds. It lapses when its process is gone: on the same machine the lock on the session file says so
+at once, from elsewhere a heartbeat that is older than `expiry_s`. Heartbeats are compared by the file system's
+clock, never by the clocks of two machines. A lease saves work; that nothing is harmed without one is the ledger's
+doing. Differs: no collectives, no coordinator (VBench splits by torch.distributed and hangs with a lost rank).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from turbo_eval.durable import check_contained, sync_folder, write_atomically, writer, writing
+
+BEAT_S = 30.0
+EXPIRY_S = 300.0
+_LEASE = re.compile(r"(?P<unit>.+)\.(?P<number>\d+)")
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A unit that this process holds."""
+
+    unit: str
+    number: int
+
+
+@dataclass(frozen=True)
+class SessionInfo:
+    """A process that works or worked on a run. age_s: since its last heartbeat, by the file system's clock."""
+
+    writer: str
+    alive: bool
+    ended: bool
+    age_s: float
+    content: Mapping[str, Any]
+
+
+class Sessions:
+    """The processes of a run, as this one sees them. Reads only."""
+
+    def __init__(self, folder: Path, expiry_s: float = EXPIRY_S) -> None:
+        self.folder = folder / "sessions"
+        self.expiry_s = expiry_s
+        check_contained(folder, self.folder)
+
+    def names(self) -> list[str]:
+        """Every process that has ever worked here."""
+        return sorted(path.stem for path in self.folder.glob("*.json")) if self.folder.is_dir() else []
+
+    def alive(self, name: str) -> bool:
+        """Whether a process may still be at work. One that never said so (a copied ledger) is not."""
+        return name == writer() or self.info(name).alive
+
+    def info(self, name: str) -> SessionInfo:
+        """What is known of a process."""
+        path = self.folder / f"{name}.json"
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            age_s = self.clock() - path.stat().st_mtime
+        except (OSError, ValueError):
+            return SessionInfo(name, False, False, float("inf"), {})
+        ended = content.get("ended_at") is not None
+        locked = _is_locked(path) if content.get("boot_id") == boot_id() else None
+        alive = not ended and (age_s < self.expiry_s if locked is None else locked)
+        return SessionInfo(name, alive, ended, age_s, content)
+
+    def clock(self) -> float:
+        """Now, in s, as the file system stamps files."""
+        return time.time()
+
+    def holders(self) -> dict[str, tuple[int, str]]:
+        """unit -> (number, process) of the highest lease of each unit."""
+        found: dict[str, tuple[int, str]] = {}
+        folder = self.folder.parent / "leases"
+        for path in folder.iterdir() if folder.is_dir() else ():
+            match = _LEASE.fullmatch(path.name)
+            if match and (number := int(match["number"])) > found.get(match["unit"], (0, ""))[0]:
+                try:
+                    found[match["unit"]] = (number, path.read_text(encoding="ascii"))
+                except OSError:  # released meanwhile
+                    continue
+        return found
+
+
+class Session(Sessions):
+    """This process at work on a run: a heartbeat and leases. Use it as a context manager."""
+
+    def __init__(
+        self, folder: Path, content: Mapping[str, Any], *, expiry_s: float = EXPIRY_S, beat_s: float | None = None
+    ) -> None:
+        super().__init__(folder, expiry_s)
+        self._leases = check_contained(folder, folder / "leases")
+        self._content = {**content, "writer": writer(), "boot_id": boot_id(), "started_at": time.time()}
+        self._path = self.folder / f"{writer()}.json"
+        self._beat_s = min(BEAT_S, expiry_s / 5) if beat_s is None else beat_s
+        self._stop = threading.Event()
+        self._lock: int | None = None
+
+    def __enter__(self) -> Session:
+        self._write({"ended_at": None})
+        self._lock = _lock(self._path)
+        with writing(self._leases):
+            self._leases.mkdir(exist_ok=True)
+        self._thread = threading.Thread(target=self._beat, daemon=True, name="heartbeat")
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        for unit, (number, holder) in self.holders().items():
+            if holder == writer():
+                self.release(Lease(unit, number))
+        try:
+            self._write({"ended_at": time.time(), "ended_by": kind.__name__ if kind else "finished"})
+        finally:
+            if self._lock is not None:
+                os.close(self._lock)
+
+    def _write(self, more: Mapping[str, Any]) -> None:
+        write_atomically(self._path, (json.dumps({**self._content, **more}, indent=1) + "\n").encode())
+
+    def _beat(self) -> None:
+        while not self._stop.wait(self._beat_s):
+            try:
+                os.utime(self._path)
+            except OSError:  # a full disk or a lost mount: the work itself will say so
+                continue
+
+    def clock(self) -> float:
+        """Now, as the file system stamps this session's own heartbeat."""
+        os.utime(self._path)
+        return self._path.stat().st_mtime
+
+    def acquire(self, unit: str) -> Lease | None:
+        """The lease of a unit, or None while another living process holds it."""
+        number, holder = self.holders().get(unit, (0, ""))
+        if number and (self.alive(holder) if holder else self._is_young(self._leases / f"{unit}.{number}")):
+            return None
+        with writing(self._leases):
+            return Lease(unit, number + 1) if self._link(self._leases / f"{unit}.{number + 1}") else None
+
+    def _is_young(self, path: Path) -> bool:
+        """Whether a lease without its holder's name (made without hard links) may still be getting it."""
+        try:
+            return self.clock() - path.stat().st_mtime < self.expiry_s
+        except OSError:
+            return True
+
+    def _link(self, path: Path) -> bool:
+        """Creates a lease with its content in one step; False when somebody else was faster."""
+        partial = path.with_name(f".{writer()}.tmp")
+        partial.write_text(writer(), encoding="ascii")
+        try:
+            os.link(partial, path)
+        except FileExistsError:
+            return False
+        except OSError:  # no hard links here (exFAT, some network drives): content follows a moment later
+            try:
+                with path.open("x", encoding="ascii") as stream:
+                    stream.write(writer())
+            except FileExistsError:
+                return False
+        finally:
+            partial.unlink(missing_ok=True)
+        sync_folder(self._leases)
+        return True
+
+    def holds(self, lease: Lease) -> bool:
+        """Whether the lease is still this process's: after a long pause another may have taken the unit over."""
+        return self.holders().get(lease.unit) == (lease.number, writer())
+
+    def release(self, lease: Lease) -> None:
+        """Gives a unit back, with the lapsed leases below it."""
+        for path in self._leases.glob(f"{lease.unit}.*"):
+            match = _LEASE.fullmatch(path.name)
+            if match and match["unit"] == lease.unit and int(match["number"]) <= lease.number:
+                path.unlink(missing_ok=True)
+
+
+def boot_id() -> str | None:
+    """The running kernel, if it says which: processes with the same one see each other's locks."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text(encoding="ascii").strip() if path.exists() else None
+
+
+def _lock(path: Path) -> int | None:
+    """Locks a file for as long as this process lives; None where there are no such locks."""
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    handle = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # waits for those that are just asking whether it is locked
+    except OSError:  # a file system without locks: the heartbeat alone decides
+        os.close(handle)
+        return None
+    return handle
+
+
+def _is_locked(path: Path) -> bool | None:
+    """Whether a process of this machine holds the lock of its session file; None where locks do not say."""
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(handle)
+    return False

@@ -1,0 +1,74 @@
+"""Which options do the commands share that make and score clips? Each is spelled once, here.
+
+A command declares them as `model: Model = None` and turns what typer has parsed into a Request by `request_of`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from turbo_eval.contestants import Request
+from turbo_eval.leases import EXPIRY_S
+from turbo_eval.units import parse_shard, shard_of_rank
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
+Model = Annotated[
+    str | None, typer.Option(help="A model's name or folder. With --videos: the clips' name in the table.")
+]
+Against = Annotated[str | None, typer.Option(help="A second model to compare with, in its own settings.")]
+Videos = Annotated[Path | None, typer.Option(help="Score the clips of this folder instead of running --model.")]
+SuiteName = Annotated[
+    str, typer.Option(help="A suite's name (turbo-eval list suites) or a .jsonl, .csv, .txt or .parquet file.")
+]
+Samples = Annotated[int | None, typer.Option(min=1, help="Clips per prompt. Default: what the suite asks for.")]
+Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Sampling steps of --model.")]
+Guidance = Annotated[
+    float | None,
+    typer.Option(
+        "--guidance",
+        min=0.0,
+        help="Guidance scale of --model: a teacher's 1 means none (imagen_cfg), a student's 0 does (lcm_cfg).",
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Seed of the noise; the same noise for both models.")]
+Batch = Annotated[
+    int | None,
+    typer.Option(min=1, help="Prompts in a micro-batch, made, lost and resumed as one. Default: the run's, or 4."),
+]
+Out = Annotated[Path | None, typer.Option(help="Folder of the run. Default: a folder in runs/ named after it.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N prompts.")]
+Dimensions = Annotated[str | None, typer.Option(help="Only these metrics, separated by commas.")]
+MeasureLatency = Annotated[bool, typer.Option(help="Measure the time per clip.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="CPU threads of each process. Default: the run's, or all cores.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+ShardText = Annotated[
+    str | None,
+    typer.Option(help="Do only part i of n: 0/n to (n-1)/n. Under torchrun or accelerate: the rank's by itself."),
+]
+MaxFailures = Annotated[int, typer.Option(min=0, help="So many failed clips are no failure of the run.")]
+AllowMissing = Annotated[
+    bool, typer.Option("--allow-missing", help="Print what there is when clips are missing, stamped PARTIAL.")
+]
+LeaseSeconds = Annotated[
+    float,
+    typer.Option("--lease", min=0.1, help="Seconds without a heartbeat until work is taken over."),
+]
+DEFAULT_LEASE_S = EXPIRY_S
+
+
+def request_of(parameters: Mapping[str, Any]) -> Request:
+    """The Request of a command's parameters (typer.Context.params). UserError for a shard that is none."""
+    taken = {name: value for name, value in parameters.items() if name != "as_json"}
+    names = taken.pop("dimensions")
+    shard = taken.pop("shard", None)
+    return Request(
+        **taken,
+        dimensions=tuple(name.strip() for name in (names or "").split(",") if name.strip()),
+        shard=parse_shard(shard) if shard else shard_of_rank(),
+    )

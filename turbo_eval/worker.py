@@ -1,0 +1,255 @@
+"""How does one process do its part of a run? Micro-batch by micro-batch: lease, make, publish, score, give back.
+
+Any number of processes may run this on one folder, join late, leave or be killed. What one cannot do after three
+attempts is written down with its traceback and the others go on. A signal lets the micro-batch in hand finish.
+Order of work: what nobody holds first; then it waits for what others hold, in case they die.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from turbo_eval.disk import MARGIN, check_room
+from turbo_eval.durable import sha256_of
+from turbo_eval.leases import Lease, Session
+from turbo_eval.pipeline import Job
+from turbo_eval.records import ClipRecord, Prompt
+from turbo_eval.scorers.base import Clip, UnreadableClip, open_clip, score_clips
+from turbo_eval.screen import say, stage
+from turbo_eval.store import Failure, NewClip, Published
+from turbo_eval.units import Unit
+from turbo_train.errors import Incomplete, UserError
+from turbo_train.exits import StopRequest
+from turbo_train.video_io import UnreadableVideo, Video
+
+T = TypeVar("T")
+ATTEMPTS = 3  # the first and two more
+SYSTEMATIC = 3  # so many micro-batches failing one after the other are no accident
+WAIT_S = (0.05, 2.0)  # between two looks at what others hold: at first, at most
+ENCODED_SHARE = 0.5  # of the raw frames: a guess for the first clips; afterwards their own mean is known
+
+
+class Worker:
+    """This process's part of a job."""
+
+    def __init__(self, job: Job, stop: StopRequest) -> None:
+        self.job = job
+        self.run = job.run
+        self.stop = stop
+        shard = job.request.shard
+        self.units = [unit for number, unit in enumerate(job.units()) if shard is None or shard.takes(number)]
+        self._known_failures = {(failure.clip_id, failure.stage) for failure in self.run.failures()}
+        self._tried: set[str] = set()  # units whose rest this process cannot make
+        self._roomy: set[str] = set()  # models whose whole need was checked
+        self._counted: dict[str, int] = {}  # unit -> clips that were open when the work began
+        self._failed_in_row = 0
+
+    def work(self) -> None:
+        """Do every unit that is not done. KeyboardInterrupt after a signal, Incomplete when everything fails."""
+        open_units = [unit for unit in self.units if not self._is_settled(unit)]
+        total = sum(len(unit.wanted) for unit in self.units)
+        self._counted = {unit.name: self._open_clips(unit) for unit in open_units}
+        done = total - sum(self._counted.values())
+        if done:
+            say(f"{done} of {total} clips already done")
+        if not open_units:
+            return
+        content = {**self.job.environment.to_json(), "scope": self.run.manifest.to_json()["scope"]}
+        with (
+            Session(self.run.folder, {**content, "keys": self.run.keys}, expiry_s=self.job.request.lease_s) as session,
+            stage("clips made and scored", total, done) as advance,
+        ):
+            wait_s, told = WAIT_S[0], False
+            while open_units:
+                left = [unit for unit in open_units if not self._try(session, unit, advance)]
+                if len(left) == len(open_units):
+                    if not told:
+                        say(f"waiting for {len(left)} micro-batches that other processes hold")
+                    told, wait_s = True, min(2 * wait_s, WAIT_S[1])
+                    time.sleep(wait_s)
+                open_units = left
+        if self.stop.requested:
+            raise KeyboardInterrupt
+
+    def _try(self, session: Session, unit: Unit, advance: Callable[[int], None]) -> bool:
+        """Do a unit unless somebody else is at it. True when it is settled."""
+        if self.stop.requested:
+            raise KeyboardInterrupt
+        if not self._is_settled(unit):
+            lease = session.acquire(unit.name)
+            if lease is None:
+                self.run.refresh()
+                if not self._is_settled(unit):
+                    return False
+            else:
+                self.run.refresh()
+                if not self._is_settled(unit):
+                    self._do(session, lease, unit)
+                session.release(lease)
+                if not self._is_settled(unit):
+                    return False
+        advance(self._counted[unit.name])
+        return True
+
+    def _is_settled(self, unit: Unit) -> bool:
+        """Nothing is left to do: all is there, or cannot be had by this process, or has failed since it began."""
+        return unit.name in self._tried or not self._open_clips(unit)
+
+    def _open_clips(self, unit: Unit) -> int:
+        """How many clips of a unit are still to be made or scored. What another process has failed at is not."""
+        count = 0
+        for _, clip_id, prompt in self.job.clip_ids(unit):
+            clip = self.run.clip(clip_id)
+            if clip is None or self.job.missing_scorers(clip, prompt):
+                failure = self.run.failure(clip_id)
+                count += failure is None or (clip_id, failure.stage) in self._known_failures
+        return count
+
+    def _do(self, session: Session, lease: Lease, unit: Unit) -> None:
+        self._tried.add(unit.name)
+        fresh = self._attempt(unit, "generate", lambda: self._make(session, lease, unit))
+        if fresh is not None:
+            self._attempt(unit, "score", lambda: self._score(unit, fresh))
+
+    # ---------------------------------------------------------------------------------------------- attempts
+
+    def _attempt(self, unit: Unit, stage_name: str, work: Callable[[], T]) -> T | None:
+        """The work's result, or None after three failures, which are then recorded. UserErrors are not retried."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                result = work()
+            except UserError:
+                raise
+            except Exception as error:
+                trace = traceback.format_exc()
+                say(f"{unit.name}: attempt {attempt} of {ATTEMPTS} to {stage_name} failed: {_short(error)}")
+                if attempt == ATTEMPTS:
+                    self._give_up(unit, stage_name, _short(error), trace)
+                    return None
+                if _is_out_of_memory(error):
+                    self._relieve(unit, attempt)
+            else:
+                self._failed_in_row = 0
+                return result
+        return None
+
+    def _relieve(self, unit: Unit, step: int) -> None:
+        generator = self.job.loaded.get(unit.model)
+        if generator is not None:
+            what = generator.relieve(step)
+            say(f"out of memory: {what}")
+            self.run.add_relief(unit.model, unit.name, what)
+
+    def _give_up(self, unit: Unit, stage_name: str, error: str, trace: str) -> None:
+        failures = []
+        for _, clip_id, prompt in self.job.clip_ids(unit):
+            clip = self.run.clip(clip_id)
+            metrics = tuple(s.metric for s in self.job.missing_scorers(clip, prompt)) if clip else ()
+            if clip is None or metrics:
+                failures.append(Failure(clip_id, unit.key, stage_name, metrics, error, trace, ATTEMPTS))
+        self.run.add_failures(failures)
+        self._failed_in_row += 1
+        if self._failed_in_row == SYSTEMATIC:
+            raise Incomplete(
+                found=f"{SYSTEMATIC} micro-batches failed one after the other, the last with {error}",
+                expected="a model and scorers that work; everything finished before is kept",
+                run_next=f"turbo-eval runs status {self.run.folder} shows the failures",
+            )
+
+    # -------------------------------------------------------------------------------------------- generating
+
+    def _make(self, session: Session, lease: Lease, unit: Unit) -> dict[str, Video]:
+        """Make the unit's missing clips. Returns the frames of the new ones by sha256, as they were read back."""
+        missing = [(i, clip_id, prompt) for i, clip_id, prompt in self.job.clip_ids(unit) if not self.run.clip(clip_id)]
+        if not missing:
+            return {}
+        contestant = self.job.contestant(unit.model)
+        if contestant.entry is None:
+            return _frames(self._import(missing))
+        generator = self.job.generator(contestant)
+        self._check_room(unit, generator.clip_bytes * ENCODED_SHARE)
+        members = [self.job.plan.suite.prompts[index] for index in unit.members]
+        clips = generator.generate(members, [unit.sample_index] * len(members), self.job.request.seed)
+        if not session.holds(lease):  # paused for so long that somebody else has taken the unit over
+            self._tried.discard(unit.name)
+            return {}
+        frames = dict(zip(unit.members, clips, strict=True))
+        return _frames(self.run.publish([NewClip(c, index, frames[index], generator.fps) for index, c, _ in missing]))
+
+    def _import(self, missing: Sequence[tuple[int, tuple[str, str, int], Prompt]]) -> list[Published]:
+        assert self.job.videos is not None
+        published = []
+        for index, clip_id, prompt in missing:
+            source = self.job.videos.find(prompt, clip_id[2])
+            if source is None:
+                self.job.unreadable[clip_id] = "no file"
+                continue
+            check_room(self.run.folder, source.stat().st_size, "the next clip")
+            try:
+                published.append(self.run.import_clip(clip_id, index, source))
+            except UnreadableVideo as error:
+                self.job.unreadable[clip_id] = f"unreadable: {error.found.removeprefix(str(source)).strip()}"
+        return published
+
+    def _check_room(self, unit: Unit, guess_bytes: float) -> None:
+        """Before a model's first unit: room for all of its missing clips; before every other: for the unit."""
+        done = [clip for clip in self.run.clips() if clip.model == unit.model] if unit.model not in self._roomy else []
+        if unit.model in self._roomy:
+            check_room(self.run.folder, len(unit.wanted) * guess_bytes, "the next micro-batch")
+            return
+        each = sum(clip.size_bytes for clip in done) / len(done) if done else guess_bytes
+        left = self.job.plan.clips_per_model() - len(done)
+        check_room(self.run.folder, left * each, f"{left} clips of {unit.model}", MARGIN)
+        self._roomy.add(unit.model)
+
+    # ----------------------------------------------------------------------------------------------- scoring
+
+    def _score(self, unit: Unit, fresh: dict[str, Video]) -> None:
+        """Score the unit's clips: one decode a clip, none for a clip that was just made and read back."""
+        scored = []
+        for _, clip_id, prompt in self.job.clip_ids(unit):
+            record = self.run.clip(clip_id)
+            scorers = self.job.missing_scorers(record, prompt) if record else []
+            if record and scorers:
+                clip = self._open(record, prompt, fresh)
+                scored.append((record, score_clips(scorers, [clip])))
+        self.run.add_scores(scored)
+
+    def _open(self, record: ClipRecord, prompt: Prompt, fresh: dict[str, Video]) -> Clip | UnreadableClip:
+        if (video := fresh.get(record.sha256)) is not None:
+            return Clip(record.clip_id, prompt, video.frames_THWC, video.fps)
+        if self.run.is_damaged(record):
+            raise RuntimeError(f"{record.path} has not the sha256 {record.sha256[:12]} of its row any more")
+        return open_clip(self.run.clip_path(record), record.clip_id, prompt)
+
+
+def _frames(published: Sequence[Published]) -> dict[str, Video]:
+    return {clip.record.sha256: clip.video for clip in published}
+
+
+def _short(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    torch = sys.modules.get("torch")
+    return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
+
+
+def check_sources(job: Job) -> None:
+    """Refuse a folder of finished clips in which one is not the file that this run has scored."""
+    for contestant in job.contestants:
+        for clip_id, prompt in job.plan.clip_ids(contestant.name) if contestant.entry is None else ():
+            kept = job.run.clip(clip_id)
+            source = job.videos.find(prompt, clip_id[2]) if job.videos and kept else None
+            if kept and source and sha256_of(source) != kept.sha256:
+                raise UserError(
+                    found=f"{source} is not the file that this run has scored",
+                    expected="unchanged clips",
+                    run_next="choose another --out folder",
+                )
