@@ -7,13 +7,14 @@ to stdout, everything else to stderr; with --json stdout holds one JSON document
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
 from turbo_eval import options
+from turbo_eval.cli_runs import runs
 from turbo_eval.contestants import Request
+from turbo_eval.printing import print_json, print_rich, print_rows
 from turbo_train import __version__
 from turbo_train.exits import exit_code_of
 
@@ -24,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-WIDTH_IN_FILES = 140  # columns when stdout is no terminal
+app.add_typer(runs, name="runs")
 
 
 def _print_version(wanted: bool) -> None:
@@ -77,9 +78,9 @@ def _vbench(request: Request, as_json: bool) -> None:
 
     outcome = run_vbench(request)
     if as_json:
-        _print_json(outcome.to_json())
+        print_json(outcome.to_json())
     elif outcome.table is not None:
-        _print_rich(to_rich(outcome.table))
+        print_rich(to_rich(outcome.table))
     files = ("", "Open:", *(f"  {path}" for path in outcome.files)) if outcome.files else ()
     for line in (*outcome.remarks, *files):
         typer.echo(line, err=as_json)
@@ -121,10 +122,10 @@ def _plan(parameters: dict[str, Any], calibrate: bool, as_json: bool) -> None:
     del parameters["calibrate"]
     found = forecast(options.request_of(parameters), calibrate=calibrate)
     if as_json:
-        _print_json(found.to_json())
+        print_json(found.to_json())
         return
     table, lines = rows(found)
-    _print_rows(table)
+    print_rows(table)
     for line in lines:
         typer.echo(line)
 
@@ -143,9 +144,9 @@ def _list(what: str, as_json: bool) -> None:
 
     rows = listing(what)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
     else:
-        _print_rows(rows)
+        print_rows(rows)
 
 
 @app.command()
@@ -162,38 +163,13 @@ def _show(model: str, as_json: bool) -> None:
 
     fields = card(model)
     if as_json:
-        _print_json(fields)
+        print_json(fields)
     else:
-        _print_rows([{"field": key, "value": _text(value)} for key, value in fields.items()])
+        print_rows([{"field": key, "value": _text(value)} for key, value in fields.items()])
 
 
 def _text(value: object) -> str:
     return json.dumps(value, indent=1) if isinstance(value, dict | list) else str(value)
-
-
-def _print_json(document: object) -> None:
-    typer.echo(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
-
-
-def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in rows[0]:
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(str(value)) for value in row.values()))
-    _print_rich(table)
-
-
-def _print_rich(drawing: Any) -> None:
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH_IN_FILES)
-    console.print(drawing)
 
 
 def main() -> None:

@@ -66,7 +66,6 @@ def shortfall(job: Job) -> Shortfall:
         for clip_id, prompt in job.plan.clip_ids(name):
             wanted += 1
             clip, failure = job.run.clip(clip_id), job.run.failure(clip_id)
-            failed += failure is not None
             if clip is None:
                 why = failure.error if failure else job.unreadable.get(clip_id, NOT_YET)
             elif job.run.is_damaged(clip):
@@ -76,6 +75,7 @@ def shortfall(job: Job) -> Shortfall:
             else:
                 continue
             missing.append((clip_id, why))
+            failed += failure is not None
     return Shortfall(wanted, tuple(missing), failed)
 
 

@@ -25,12 +25,17 @@ from turbo_train.errors import UserError
 T = TypeVar("T")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, over the quota, over the limit of a file's size
 _TEMPORARY = re.compile(r"\..+\.(?P<writer>[^.]+)\.tmp")
+TRIES = 5  # of writing a small file that others sweep away
 
 
 class OutOfSpace(UserError):
     """The disk is full, or nearly. Exit code 4: nothing is wrong with the command, and everything made is kept."""
 
     exit_code = 4
+
+
+class Swept(RuntimeError):
+    """A file in the making is gone: another process took this one for dead and cleaned up. Make it again."""
 
 
 def writer() -> str:
@@ -88,26 +93,36 @@ def publish(path: Path, write: Callable[[Path], None], check: Callable[[Path], t
 
     write(temporary): fills the file. check(temporary) -> (final name, found): reads it back; what it raises cancels.
     The folder is not synced: call `sync_folder` once for all files of it, before anything relies on them.
+    Raises Swept when the temporary file goes away meanwhile.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = temporary(path)
     try:
         write(partial)
-        sync_file(partial)
-        name, found = check(partial)
-        final = path.with_name(name)
-        os.replace(partial, final)  # noqa: PTH105 - one call by its plain name, so that a test can record the order
+        try:
+            sync_file(partial)
+            name, found = check(partial)
+            final = path.with_name(name)
+            os.replace(partial, final)  # noqa: PTH105 - one call by its plain name: a test records the order
+        except FileNotFoundError as error:
+            raise Swept(f"{partial} is gone") from error
     finally:
         partial.unlink(missing_ok=True)
     return final, found
 
 
 def write_atomically(path: Path, data: bytes) -> Path:
-    """Writes a whole file or none of it: temporary name, fsync, rename, fsync of the folder. UserError on refusal."""
+    """Writes a whole file or none of it: temporary name, fsync, rename, fsync of the folder. UserError on refusal.
+
+    A process that has no session (leases.py) at the moment counts as dead: what is swept is written again.
+    """
     with writing(path):
-        publish(path, lambda partial: _write(partial, data), lambda partial: (path.name, None))
-        sync_folder(path.parent)
-    return path
+        for _ in range(TRIES):
+            with contextlib.suppress(Swept):
+                publish(path, lambda partial: _write(partial, data), lambda partial: (path.name, None))
+                sync_folder(path.parent)
+                return path
+        raise OSError(errno.EAGAIN, "its temporary file was removed again and again")
 
 
 def _write(path: Path, data: bytes) -> None:

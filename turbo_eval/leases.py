@@ -16,19 +16,22 @@ import json
 import os
 import re
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from turbo_eval.durable import check_contained, sync_folder, write_atomically, writer, writing
+from turbo_train.errors import UserError
 
 BEAT_S = 30.0
 EXPIRY_S = 300.0
 _LEASE = re.compile(r"(?P<unit>.+)\.(?P<number>\d+)")
+_WRITER = re.compile(r"[A-Za-z0-9-]{1,100}")
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Sessions:
     def __init__(self, folder: Path, expiry_s: float = EXPIRY_S) -> None:
         self.folder = folder / "sessions"
         self.expiry_s = expiry_s
+        self._beats: dict[str, tuple[float, float]] = {}  # process -> its last heartbeat, and when it was seen here
         check_contained(folder, self.folder)
 
     def names(self) -> list[str]:
@@ -67,21 +71,38 @@ class Sessions:
         return name == writer() or self.info(name).alive
 
     def info(self, name: str) -> SessionInfo:
-        """What is known of a process."""
+        """What is known of a process. A file that is no session, or a symbolic link, is nobody's."""
         path = self.folder / f"{name}.json"
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            age_s = self.clock() - path.stat().st_mtime
+            content = None if path.is_symlink() else json.loads(path.read_text(encoding="utf-8"))
+            age_s = self._age_s(name, path.stat().st_mtime)
         except (OSError, ValueError):
+            content = None
+        if not isinstance(content, dict):
             return SessionInfo(name, False, False, float("inf"), {})
         ended = content.get("ended_at") is not None
         locked = _is_locked(path) if content.get("boot_id") == boot_id() else None
         alive = not ended and (age_s < self.expiry_s if locked is None else locked)
         return SessionInfo(name, alive, ended, age_s, content)
 
+    def _age_s(self, name: str, beat: float) -> float:
+        """How old a heartbeat is: by the file system's clock, but at least as long as it was watched from here.
+
+        The second counts when the clock went backwards, and every file seems to be of the future.
+        """
+        now = time.monotonic()
+        seen, since = self._beats.get(name, (beat, now))
+        since = now if seen != beat else since
+        self._beats[name] = (beat, since)
+        return max(self.clock() - beat, now - since)
+
     def clock(self) -> float:
-        """Now, in s, as the file system stamps files."""
-        return time.time()
+        """Now, in s, as the file system stamps files; as this machine does where no file can be made."""
+        try:
+            with tempfile.TemporaryFile(dir=self.folder) as stream:
+                return os.fstat(stream.fileno()).st_mtime
+        except OSError:
+            return time.time()
 
     def holders(self) -> dict[str, tuple[int, str]]:
         """unit -> (number, process) of the highest lease of each unit."""
@@ -90,10 +111,9 @@ class Sessions:
         for path in folder.iterdir() if folder.is_dir() else ():
             match = _LEASE.fullmatch(path.name)
             if match and (number := int(match["number"])) > found.get(match["unit"], (0, ""))[0]:
-                try:
-                    found[match["unit"]] = (number, path.read_text(encoding="ascii"))
-                except OSError:  # released meanwhile
-                    continue
+                holder = _holder(path)
+                if holder is not None:
+                    found[match["unit"]] = (number, holder)
         return found
 
 
@@ -130,6 +150,9 @@ class Session(Sessions):
                 self.release(Lease(unit, number))
         try:
             self._write({"ended_at": time.time(), "ended_by": kind.__name__ if kind else "finished"})
+        except UserError:  # a full disk; the end of the lock, or of the heartbeat, says as much
+            if kind is None:
+                raise
         finally:
             if self._lock is not None:
                 os.close(self._lock)
@@ -152,23 +175,25 @@ class Session(Sessions):
     def acquire(self, unit: str) -> Lease | None:
         """The lease of a unit, or None while another living process holds it."""
         number, holder = self.holders().get(unit, (0, ""))
-        if number and (self.alive(holder) if holder else self._is_young(self._leases / f"{unit}.{number}")):
+        if number and self._is_held(unit, number, holder):
             return None
         with writing(self._leases):
             return Lease(unit, number + 1) if self._link(self._leases / f"{unit}.{number + 1}") else None
 
-    def _is_young(self, path: Path) -> bool:
-        """Whether a lease without its holder's name (made without hard links) may still be getting it."""
+    def _is_held(self, unit: str, number: int, holder: str) -> bool:
+        """By a living process. A lease without a name (made without hard links) may still be getting it."""
+        if holder:
+            return self.alive(holder)
         try:
-            return self.clock() - path.stat().st_mtime < self.expiry_s
-        except OSError:
+            return self.clock() - (self._leases / f"{unit}.{number}").lstat().st_mtime < self.expiry_s
+        except OSError:  # released meanwhile
             return True
 
     def _link(self, path: Path) -> bool:
         """Creates a lease with its content in one step; False when somebody else was faster."""
-        partial = path.with_name(f".{writer()}.tmp")
-        partial.write_text(writer(), encoding="ascii")
+        partial = path.with_name(f".lease.{writer()}.tmp")
         try:
+            partial.write_text(writer(), encoding="ascii")
             os.link(partial, path)
         except FileExistsError:
             return False
@@ -192,7 +217,25 @@ class Session(Sessions):
         for path in self._leases.glob(f"{lease.unit}.*"):
             match = _LEASE.fullmatch(path.name)
             if match and match["unit"] == lease.unit and int(match["number"]) <= lease.number:
-                path.unlink(missing_ok=True)
+                with writing(path):
+                    path.unlink(missing_ok=True)
+
+    def clear(self, units: Collection[str]) -> None:
+        """Removes lapsed leases of units that are done: somebody was killed between the last row and the release."""
+        for unit, (number, holder) in self.holders().items():
+            if unit in units and not self._is_held(unit, number, holder):
+                self.release(Lease(unit, number))
+
+
+def _holder(path: Path) -> str | None:
+    """Who holds a lease; empty when the file does not say, None when it was released. No link is followed."""
+    try:
+        name = "" if path.is_symlink() else path.read_text(encoding="ascii", errors="replace")
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return ""
+    return name if _WRITER.fullmatch(name) else ""
 
 
 def boot_id() -> str | None:
@@ -223,7 +266,7 @@ def _is_locked(path: Path) -> bool | None:
     import fcntl
 
     try:
-        handle = os.open(path, os.O_RDWR)
+        handle = os.open(path, os.O_RDONLY)
     except OSError:
         return None
     try:

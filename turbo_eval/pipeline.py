@@ -136,9 +136,7 @@ def draft(request: Request) -> Draft:
         videos = open_folder(request.videos, prompts, most)
     here = environment()
     manifest = Manifest(identity, scope, models, here.to_json(), suite.samples, dict(suite.samples_by_dimension))
-    return Draft(
-        request, contestants, suite, folder, manifest, plan, scorers, dict(unscored), here, device, videos
-    )
+    return Draft(request, contestants, suite, folder, manifest, plan, scorers, dict(unscored), here, device, videos)
 
 
 def prepare(request: Request) -> Job:

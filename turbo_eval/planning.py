@@ -130,9 +130,7 @@ def _calibrate(d: Draft, contestant: Contestant, unit: Unit) -> tuple[float, flo
         return _calibrate_folder(d)
     entry = contestant.entry
     assert entry.guidance_scale is not None
-    generator = load_generator(
-        entry.kind, entry.folder, entry.num_steps, entry.guidance_scale, d.plan.batch, d.device
-    )
+    generator = load_generator(entry.kind, entry.folder, entry.num_steps, entry.guidance_scale, d.plan.batch, d.device)
     prompts = [d.suite.prompts[index] for index in unit.members]
     samples = [unit.sample_index] * len(prompts)
 

@@ -114,6 +114,7 @@ class Run:
         if kind == "clip":
             clip = ClipRecord.from_json(line.data)
             self._clips.setdefault((clip.clip_id, clip.key), {})[clip.sha256] = clip
+            self._there.pop(clip.path, None)  # another process has made a file again that was missing
         elif kind == "score":
             self._remember(ScoreRecord.from_json(line.data), str(line.data["clip_sha256"]))
         elif kind == "failed":
@@ -285,16 +286,16 @@ class Run:
 
     def add_scores(self, scored: Sequence[tuple[ClipRecord, Sequence[ScoreRecord]]]) -> None:
         """Records the scores of a micro-batch: one write. What is known already is left out."""
-        rows = []
+        new: list[tuple[ScoreRecord, str]] = []
         for clip, scores in scored:
             for score in scores:
                 if score.clip_id != clip.clip_id:
                     raise ValueError(f"a score of another clip than {clip.clip_id}")
                 if self.score(clip, score.metric, score.scorer) is None:
-                    stamped = replace(score, suite_sha256=self.suite.sha256)
-                    rows.append({**stamped.to_json(), "clip_sha256": clip.sha256})
-                    self._remember(stamped, clip.sha256)
-        self._append("score", rows)
+                    new.append((replace(score, suite_sha256=self.suite.sha256), clip.sha256))
+        self._append("score", [{**score.to_json(), "clip_sha256": sha256} for score, sha256 in new])
+        for score, sha256 in new:  # not before they are on the disk
+            self._remember(score, sha256)
 
     def add_failures(self, failures: Sequence[Failure]) -> None:
         """Records what could not be made, with the traceback."""
@@ -303,8 +304,8 @@ class Run:
             model, prompt_id, sample_index = failure.clip_id
             fields = {name: value for name, value in failure.__dict__.items() if name != "clip_id"}
             rows.append({"model": model, "prompt_id": prompt_id, "sample_index": sample_index, **fields})
-            self._failures[failure.clip_id, failure.key] = failure
         self._append("failed", rows)
+        self._failures |= {(failure.clip_id, failure.key): failure for failure in failures}
 
     def add_relief(self, model: str, unit: str, what: str) -> None:
         """Records that, from this unit on, this process made clips in another way for want of memory."""

@@ -44,7 +44,7 @@ class Worker:
         self.units = [unit for number, unit in enumerate(job.units()) if shard is None or shard.takes(number)]
         self._known_failures = {(failure.clip_id, failure.stage) for failure in self.run.failures()}
         self._tried: set[str] = set()  # units whose rest this process cannot make
-        self._roomy: set[str] = set()  # models whose whole need was checked
+        self._is_roomy = False  # whether there is room for all that is to be made
         self._counted: dict[str, int] = {}  # unit -> clips that were open when the work began
         self._failed_in_row = 0
 
@@ -56,7 +56,7 @@ class Worker:
         done = total - sum(self._counted.values())
         if done:
             say(f"{done} of {total} clips already done")
-        if not open_units:
+        if not open_units and not self.run.sessions.holders():
             return
         content = {**self.job.environment.to_json(), "scope": self.run.manifest.to_json()["scope"]}
         with (
@@ -72,6 +72,7 @@ class Worker:
                     told, wait_s = True, min(2 * wait_s, WAIT_S[1])
                     time.sleep(wait_s)
                 open_units = left
+            session.clear({unit.name for unit in self.units})
         if self.stop.requested:
             raise KeyboardInterrupt
 
@@ -196,15 +197,15 @@ class Worker:
         return published
 
     def _check_room(self, unit: Unit, guess_bytes: float) -> None:
-        """Before a model's first unit: room for all of its missing clips; before every other: for the unit."""
-        done = [clip for clip in self.run.clips() if clip.model == unit.model] if unit.model not in self._roomy else []
-        if unit.model in self._roomy:
+        """Before the first unit: room for all clips that the job still has to make; before every other: for the unit."""
+        if self._is_roomy:
             check_room(self.run.folder, len(unit.wanted) * guess_bytes, "the next micro-batch")
             return
-        each = sum(clip.size_bytes for clip in done) / len(done) if done else guess_bytes
-        left = self.job.plan.clips_per_model() - len(done)
-        check_room(self.run.folder, left * each, f"{left} clips of {unit.model}", MARGIN)
-        self._roomy.add(unit.model)
+        done = [clip.size_bytes for clip in self.run.clips()]
+        each = sum(done) / len(done) if done else guess_bytes
+        left = max(0, len(self.job.names) * self.job.plan.clips_per_model() - len(done))
+        check_room(self.run.folder, left * each, f"the {left} clips to make", MARGIN)
+        self._is_roomy = True
 
     # ----------------------------------------------------------------------------------------------- scoring
 

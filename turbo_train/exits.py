@@ -9,12 +9,14 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from turbo_train.errors import UserError
 
+BROKEN = 4
 STOPPED = 75
 
 
@@ -53,7 +55,8 @@ def finishing(say: Callable[[str], None]) -> Iterator[StopRequest]:
         if stop.requested:
             raise KeyboardInterrupt
         stop.requested = True
-        say("finishing the micro-batch in hand, then stopping; once more to stop at once")
+        with suppress(RuntimeError):  # the signal came while just that stream was being written to
+            say("finishing the micro-batch in hand, then stopping; once more to stop at once")
 
     before = {number: signal.signal(number, first) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -64,13 +67,19 @@ def finishing(say: Callable[[str], None]) -> Iterator[StopRequest]:
 
 
 def exit_code_of(work: Callable[[], int | None]) -> int:
-    """Run a command's work and say on stderr why it ended early. Errors that are bugs keep their traceback."""
+    """Run a command's work and say on stderr why it ended early. A bug shows its traceback and ends with 4.
+
+    Differs: Python itself would end with 1, which here means that a model has become worse.
+    """
     try:
         with terminate_is_interrupt():
             return work() or 0
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
+    except Exception:
+        traceback.print_exc()
+        return BROKEN
     except KeyboardInterrupt:
         sys.stderr.write("stopped by a signal; what was done is kept. Run the same command again to go on.\n")
         return STOPPED

@@ -82,9 +82,9 @@ def test_exit_codes_of_mistakes_signals_and_success(capsys: pytest.CaptureFixtur
     assert "Run the same command again" in capsys.readouterr().err
 
 
-def test_a_bug_keeps_its_traceback() -> None:
-    with pytest.raises(ZeroDivisionError):
-        exit_code_of(lambda: 1 // 0)
+def test_a_bug_shows_its_traceback_and_is_no_regression(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code_of(lambda: 1 // 0) == 4
+    assert "ZeroDivisionError" in capsys.readouterr().err
 
 
 def test_terminate_arrives_as_an_interrupt(repository: Path) -> None:

@@ -29,9 +29,7 @@ CLIP_ID = ("fast", "p-1", 0)
 def manifest(*, batch: int = 2, **changes: object) -> Manifest:
     """A run of two models; changes are fields of the first one's content key."""
     models = (ModelIdentity("fast", "student", 4, 7.5, "ab" * 32), ModelIdentity("slow", "teacher", 50, 7.5, "cd" * 32))
-    fields = {
-        m.name: key_fields(m, seed=0, batch=batch, threads=1, lossless=True, device="cpu AVX2") for m in models
-    }
+    fields = {m.name: key_fields(m, seed=0, batch=batch, threads=1, lossless=True, device="cpu AVX2") for m in models}
     fields["fast"] |= changes
     return Manifest(RunIdentity("two", SUITE.sha256, batch, 1), Scope(("fast", "slow")), fields, {"host": "here"})
 

@@ -38,6 +38,13 @@ class Reading(Run):
             self._take(Line(row.path, row.number, row.data))
         return len(self.scan.rows)
 
+    def _is_there(self, clip: ClipRecord) -> bool:
+        """A file to which a symbolic link leads out of the run is no clip of it."""
+        try:
+            return super()._is_there(clip)
+        except UserError:
+            return False
+
     @property
     def models(self) -> tuple[str, ...]:
         """The models of the newest command."""
@@ -46,6 +53,10 @@ class Reading(Run):
     def wanted(self) -> Iterator[tuple[ClipId, Prompt]]:
         """The clips of the newest command."""
         return (pair for model in self.models for pair in self.plan.clip_ids(model))
+
+    def has_file(self, clip: ClipRecord) -> bool:
+        """Whether a file of the right size lies where the row says."""
+        return self._is_there(clip)
 
     def is_present(self, clip: ClipRecord) -> bool:
         """Whether a clip is of the key that its model has now."""
@@ -86,10 +97,10 @@ class Reading(Run):
 
 def refuse_living(run: Run, what: str) -> None:
     """UserError while a process works on the run."""
-    living = [name for name in run.sessions.names() if run.sessions.alive(name)]
+    living = [name for name in run.sessions.names() if run.sessions.info(name).alive]
     if living:
         raise UserError(
-            found=f"{len(living)} processes work on {run.folder} ({', '.join(living[:3])})",
+            found=f"{run.folder} is being worked on by {len(living)}: {', '.join(living[:3])}",
             expected=f"a run that nobody works on, before {what}",
             run_next="wait until they are done or stop them; they keep what they have made",
         )

@@ -16,13 +16,12 @@ from typing import Any, Protocol, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from turbo_eval.records import Prompt, ScoreRecord
+from turbo_eval.records import ClipId, Prompt, ScoreRecord
 from turbo_eval.scorers.vbench import spec
 from turbo_train.errors import UserError
 from turbo_train.video_io import UnreadableVideo, read_video
 
 T = TypeVar("T")
-ClipId = tuple[str, str, int]
 TOO_SHORT = "needs at least two frames"
 
 
@@ -154,16 +153,6 @@ def _score(scorer: Scorer, clip: Clip, features: Features) -> Score:
 def score_clips(
     scorers: Sequence[Scorer],
     clips: Iterable[Clip | UnreadableClip],
-    on_progress: Callable[[list[ScoreRecord]], None] | None = None,
 ) -> list[ScoreRecord]:
-    """Score clips one after the other; `clips` may be a generator, so that one clip is in memory at a time.
-
-    `on_progress` gets the records of each clip as soon as they exist: keep them there, and a killed run resumes.
-    """
-    records = []
-    for clip in clips:
-        scored = score_clip(scorers, clip)
-        records.extend(scored)
-        if on_progress is not None:
-            on_progress(scored)
-    return records
+    """Score clips one after the other; `clips` may be a generator, so that one clip is in memory at a time."""
+    return [record for clip in clips for record in score_clip(scorers, clip)]

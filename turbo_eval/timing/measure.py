@@ -115,9 +115,8 @@ def measure_race(
     b: Work,
     rules: Rules | None = None,
     clock: Clock = time.perf_counter,
-    on_run: Callable[[int], object] | None = None,
 ) -> Race:
-    """Interleaved measurement of two pieces of work; `on_run` hears after each ABBA block how many runs each has."""
+    """Interleaved measurement of two pieces of work."""
     rules = rules or Rules()
     for work in (a, b) * rules.warmups:
         work()
@@ -128,8 +127,6 @@ def measure_race(
         b_s.append(_time(b, clock))
         b_s.append(_time(b, clock))
         a_s.append(_time(a, clock))
-        if on_run:
-            on_run(len(a_s))
         race = _race(a_s, b_s, "")
         half_width = (race.high - race.low) / 2 / race.speed_up
         if reason := _verdict(len(a_s), sum(a_s) + sum(b_s), half_width, rules):

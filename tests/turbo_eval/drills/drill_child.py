@@ -8,6 +8,7 @@ A plan holds the fields of a Request and what is to be done to the child: see PA
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
@@ -22,6 +23,8 @@ from typing import Any, NoReturn
 
 Plan = dict[str, Any]
 HALF = "half"
+NO_MOUNT = 77  # this machine lets nobody mount
+AT_END: list[Callable[[], object]] = []
 
 
 def request_of(fields: dict[str, Any]) -> Any:
@@ -69,6 +72,8 @@ class Events:
             path = None if getattr(self.inside, "event", False) else self._inside(path_of(*arguments, **named))
             if path is None or threading.current_thread() is not threading.main_thread():
                 return real(*arguments, **named)
+            if name in ("mkdir", "unlink") and (self.folder / path).exists() == (name == "mkdir"):
+                return real(*arguments, **named)  # changes nothing
             number = self.count
             self.count += 1
             if self.record is not None:
@@ -190,6 +195,22 @@ def signals(numbers: list[int], at: int) -> None:
     LatentGenerator.generate = generate  # type: ignore[method-assign]
 
 
+def signal_in(place: str, number: int) -> None:
+    """The first call of `module.function` begins with this signal to its own process."""
+    module_name, _, name = place.rpartition(".")
+    module = importlib.import_module(module_name)
+    real, left = getattr(module, name), [1]
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        if left[0]:
+            left[0] = 0
+            os.kill(os.getpid(), number)
+            time.sleep(0.01)
+        return real(*arguments, **named)
+
+    setattr(module, name, call)
+
+
 def failing(times: int, prompt: str = "", error: str = "RuntimeError", message: str = "a bug") -> None:
     """The first `times` micro-batches that hold this prompt (default: any) raise."""
     import torch
@@ -276,6 +297,28 @@ def file_limit(size_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, size_bytes))
 
 
+def small_disk(path: str, size_bytes: int, copy: str) -> None:
+    """A tmpfs of that size in a mount namespace of this process; `copy` gets what it holds at the end."""
+    import ctypes
+    import shutil
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    new_user, new_mounts, private_everywhere = 0x10000000, 0x00020000, (1 << 18) | (1 << 14)
+    ids = f"{os.getuid()}", f"{os.getgid()}"
+    if libc.unshare(new_mounts) and libc.unshare(new_mounts | new_user):
+        os._exit(NO_MOUNT)
+    if os.getuid() == 65534:  # a new user namespace: this process becomes its root
+        Path("/proc/self/setgroups").write_text("deny")
+        for name, own in zip(("uid_map", "gid_map"), ids, strict=True):
+            Path(f"/proc/self/{name}").write_text(f"0 {own} 1")
+    Path(path).mkdir(parents=True)
+    if libc.mount(b"none", b"/", None, private_everywhere, None) or libc.mount(
+        b"none", path.encode(), b"tmpfs", 0, f"size={size_bytes}".encode()
+    ):
+        os._exit(NO_MOUNT)
+    AT_END.append(lambda: shutil.copytree(path, copy))
+
+
 def disk(free_bytes: int, after: int, total_bytes: int = 10**12) -> None:
     """From the after-th question on (from 0) the disk says that so much is free; before, everything."""
     import shutil
@@ -302,7 +345,7 @@ def environ(**variables: str) -> None:
 
 PATCHES: dict[str, Callable[..., None]] = {
     function.__name__: function
-    for function in (slow, signals, failing, scoring_fails, decoder_memory, refuse, file_limit, disk, environ)
+    for function in (slow, signals, signal_in, failing, scoring_fails, decoder_memory, refuse, file_limit, small_disk, disk, environ)
 }
 
 
@@ -323,6 +366,8 @@ def child(plan: Plan) -> NoReturn:
         if plan.get("fault") or plan.get("record"):
             watch(plan)
         code = work(plan)
+        for step in AT_END:
+            step()
     except BaseException:
         traceback.print_exc()
     finally:
@@ -331,8 +376,8 @@ def child(plan: Plan) -> NoReturn:
         os._exit(code)
 
 
-def prepare(plan: Plan) -> None:
-    """Imports what a run imports, by running one, and keeps the loaded model for the children."""
+def load_once() -> None:
+    """Imports the heavy packages; a loaded model is kept for the children."""
     import cv2
     import torch
 
@@ -349,6 +394,10 @@ def prepare(plan: Plan) -> None:
         return loaded[name]
 
     latent.load_generator = load
+
+
+def prepare(plan: Plan) -> None:
+    """Imports the rest of what a run needs, by running one."""
     code = work(plan)
     threads = len(os.listdir("/proc/self/task"))
     if code or threads != 1:
@@ -359,6 +408,7 @@ def serve() -> None:
     """Answers commands until stdin ends; then ends the children."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # a run's own output is no answer
+    load_once()
     children: set[int] = set()
     for line in sys.stdin:
         command, argument = next(iter(json.loads(line).items()))
@@ -378,6 +428,7 @@ def serve() -> None:
         answers.write(json.dumps(result) + "\n")
     for pid in children:
         os.kill(pid, signal.SIGKILL)
+    os._exit(0)
 
 
 if __name__ == "__main__":

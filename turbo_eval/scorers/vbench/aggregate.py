@@ -105,7 +105,8 @@ def dimension_score(
     scored = [r for r in records if r.value is not None]
     weights = [1 if frames is None else _weight(averaging, frames[r.prompt_id, r.sample_index]) for r in scored]
     terms = [w * r.value for w, r in zip(weights, scored, strict=True) if r.value is not None]
-    mean = math.fsum(terms) / math.fsum(weights) if scored else None
+    total = math.fsum(weights)
+    mean = math.fsum(terms) / total if total else None  # no clip, or none that has a pair of frames
     reasons = Counter(r.unscored for r in records if r.unscored is not None)
     scorer = scorers[0] if scorers else None
     return DimensionScore(name, mean, len(scored), len(records) - len(scored), dict(sorted(reasons.items())), scorer)

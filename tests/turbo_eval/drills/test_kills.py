@@ -1,0 +1,73 @@
+"""Workers die at random moments. Does whoever comes next finish the same run, and redo no more than was in hand?"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+
+from drill import Drill, moments
+
+SEED = 20240607
+
+
+def test_twelve_kills_at_random_moments(
+    new_drill: Callable[..., Drill], undisturbed: Callable[[int], bytes], record_property: Callable[[str, object], None]
+) -> None:
+    """One worker after another is killed on the same run; each is given as long as a whole run takes."""
+    reference = undisturbed(16)
+    timed = new_drill("timed", 16)
+    begun = time.monotonic()
+    assert timed.run().code == 0
+    duration_s = time.monotonic() - begun
+    drill = new_drill("kills", 16)
+    for moment_s in moments(SEED, 12, duration_s / 4):
+        worker = drill.start()
+        time.sleep(moment_s)
+        drill.kill(worker)
+    record_property("kills", drill.kills)
+    assert drill.kills >= 6
+    last = drill.run()
+    assert last.code == 0, last.log
+    drill.check(reference, 8)
+
+
+def test_one_then_three_then_two_workers_with_kills(
+    new_drill: Callable[..., Drill], undisturbed: Callable[[int], bytes]
+) -> None:
+    """A spot machine, then a bigger allocation that loses two of three, then what is left: the same bytes."""
+    chance = random.Random(SEED)
+    drill = new_drill("1-3-2", 16)
+    slow = {"slow": {"seconds": 0.05}}
+    one = drill.start(patches=slow)
+    time.sleep(chance.uniform(0.1, 0.3))
+    drill.kill(one)
+    three = [drill.start(patches=slow) for _ in range(3)]
+    for worker in three[:2]:
+        time.sleep(chance.uniform(0.05, 0.15))
+        drill.kill(worker)
+    two = [drill.start(patches=slow) for _ in range(2)]
+    assert [worker.wait() for worker in (three[2], *two)] == [0, 0, 0], "\n".join(w.log for w in (three[2], *two))
+    assert drill.kills
+    drill.check(undisturbed(16), 8)
+
+
+def test_a_dead_workers_batch_is_taken_over_at_once(
+    new_drill: Callable[..., Drill], undisturbed: Callable[[int], bytes]
+) -> None:
+    """On one machine a lock says who is alive: nobody waits for a heartbeat of five minutes to run out."""
+    drill = new_drill("takeover")
+    stuck = drill.start(patches={"slow": {"seconds": 600}})
+    while not drill.starts():
+        time.sleep(0.005)
+        assert stuck.is_running(), stuck.log
+    waiting = drill.start(request={"lease_s": 3600.0})
+    while "waiting for 1 micro-batches" not in waiting.log:
+        time.sleep(0.005)
+        assert waiting.is_running(), waiting.log
+    drill.kill(stuck)
+    begun = time.monotonic()
+    assert waiting.wait() == 0, waiting.log
+    assert time.monotonic() - begun < 300  # a hundredth of that, unless it waits for the heartbeat
+    assert drill.kills == 1
+    drill.check(undisturbed(4), 2)
