@@ -72,7 +72,7 @@ def vbench(
 
 
 def _vbench(request: Request, as_json: bool) -> None:
-    from turbo_eval.tables import to_rich
+    from turbo_eval.table_text import to_rich
     from turbo_eval.vbench_run import run_vbench
     from turbo_train.errors import Incomplete
 

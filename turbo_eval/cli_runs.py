@@ -221,7 +221,7 @@ def import_vbench(
 def _import(request: ImportRequest, allow_missing: bool, as_json: bool) -> None:
     from turbo_eval.runs.import_vbench import import_vbench
     from turbo_eval.runs.imported import require_everything
-    from turbo_eval.tables import to_rich
+    from turbo_eval.table_text import to_rich
 
     found = import_vbench(request)
     if as_json:

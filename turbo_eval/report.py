@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from turbo_eval.durable import write_atomically
 from turbo_eval.records import SCHEMA_VERSION, Prompt, ScoreRecord, canonical_line
-from turbo_eval.tables import Table, to_csv, to_markdown
+from turbo_eval.table_text import to_csv, to_markdown
+from turbo_eval.tables import Table
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from turbo_eval.cli import app
+from turbo_eval.generators.device import device_class, find_device
 from turbo_eval.generators.folder import open_folder
 from turbo_eval.generators.latent import LatentGenerator, load_generator, to_uint8
 from turbo_eval.models import find_model
@@ -94,6 +95,22 @@ def test_a_folder_finds_clips_by_prompt_and_by_id(tmp_path: Path) -> None:
     assert names == ["a red circle rises-0.mp4", "p1-0.GIF", None]
     with pytest.raises(UserError, match="belongs to the suite"):
         open_folder(tmp_path, PROMPTS[2:], samples=1)
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "cuda:x", "mps", "gpu", "cpu:0"])
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(name: str) -> None:
+    with pytest.raises(UserError, match="expected auto, cpu") as caught:
+        find_device(name)
+    assert caught.value.exit_code == 2
+    assert find_device("cpu") == "cpu" and device_class("cpu").startswith("cpu ")
+
+
+def test_a_file_that_belongs_to_two_prompts_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "caf\u00e9-0.mp4").write_bytes(b"")
+    twins = [Prompt("a", "caf\u00e9"), Prompt("b", "cafe\u0301")]
+    with pytest.raises(UserError, match="belongs to two prompts, a and b"):
+        open_folder(tmp_path, twins, samples=1)
+    assert open_folder(tmp_path, [twins[0], Prompt("c", "caf\u00e9")], samples=1).by_stem  # one text, one clip
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from turbo_eval.records import ScoreRecord
-from turbo_eval.tables import EMBEDDED_NOTE, Table, build_table, to_csv, to_markdown, to_rich
+from turbo_eval.table_text import to_csv, to_markdown, to_rich
+from turbo_eval.tables import EMBEDDED_NOTE, Table, build_table
 from turbo_train.errors import UserError
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "tables"

@@ -17,12 +17,11 @@ def find_device(name: str = AUTO) -> str:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cpu":
         return name
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise _no_device(name) from error
-    count = torch.cuda.device_count() if device.type == "cuda" and torch.cuda.is_available() else 0
-    index = int(os.environ.get("LOCAL_RANK", "0")) % max(count, 1) if device.index is None else device.index
+    kind, _, number = name.partition(":")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind != "cuda" or not count or not (number.isdigit() or name == "cuda"):
+        raise _no_device(name)
+    index = int(number) if number else int(os.environ.get("LOCAL_RANK", "0")) % count
     if index >= count:
         raise _no_device(name)
     return f"cuda:{index}"

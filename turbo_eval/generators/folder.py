@@ -55,6 +55,7 @@ def open_folder(folder: Path, prompts: Sequence[Prompt], samples: int) -> VideoF
             )
         by_stem[stem] = path
     found = VideoFolder(folder, by_stem)
+    _check_unambiguous(found, prompts, samples)
     if not any(found.find(prompt, index) for prompt in prompts for index in range(samples)):
         raise UserError(
             found=f"none of the {len(files)} videos in {folder} belongs to the suite (the first is {files[0].name})",
@@ -62,3 +63,17 @@ def open_folder(folder: Path, prompts: Sequence[Prompt], samples: int) -> VideoF
             run_next="turbo-eval list suites",
         )
     return found
+
+
+def _check_unambiguous(found: VideoFolder, prompts: Sequence[Prompt], samples: int) -> None:
+    """UserError when one file would be the clip of two different texts (equal but for Unicode's forms, or an id)."""
+    owner: dict[Path, Prompt] = {}
+    for prompt in prompts:
+        for index in range(samples):
+            path = found.find(prompt, index)
+            if path and (other := owner.setdefault(path, prompt)).prompt != prompt.prompt:
+                raise UserError(
+                    found=f"{path.name} belongs to two prompts, {other.prompt_id} and {prompt.prompt_id}",
+                    expected="one file per prompt and sample",
+                    run_next="name their files {prompt_id}-{index}.mp4",
+                )

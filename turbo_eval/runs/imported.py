@@ -21,7 +21,8 @@ from turbo_eval.runs.vbench_results import ResultsFile
 from turbo_eval.scorers.vbench import spec
 from turbo_eval.scorers.vbench.aggregate import Totals, aggregate, dimension_score
 from turbo_eval.store import Run
-from turbo_eval.tables import NOTHING, Table, build_table
+from turbo_eval.table_text import NOTHING
+from turbo_eval.tables import Table, build_table
 from turbo_eval.units import Plan
 from turbo_train.errors import Incomplete, UserError
 
