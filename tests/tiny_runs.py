@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from turbo_eval.clip_files import NewClip, Published
 from turbo_eval.manifest import Manifest, RunIdentity, Scope
 from turbo_eval.prompt_suite import suite_of
 from turbo_eval.records import Prompt, ScoreRecord
-from turbo_eval.store import NewClip, Published, Run, open_run
+from turbo_eval.store import Run, open_run
 
 METRIC = "oracle_colour"
 SUITE = suite_of("tiny", [Prompt(f"p-{i}", f"prompt {i}") for i in range(4)])

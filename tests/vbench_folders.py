@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from turbo_eval.clip_files import NewClip
 from turbo_eval.keys import ModelIdentity, key_fields
 from turbo_eval.manifest import Manifest, RunIdentity, Scope
 from turbo_eval.prompt_suite import Suite, suite_of
 from turbo_eval.records import Prompt, canonical_line
-from turbo_eval.store import NewClip, Run, open_run
+from turbo_eval.store import Run, open_run
 
 FPS = 8.0
 

@@ -64,12 +64,15 @@ class Ledger:
         for path in sorted(self.folder.glob("*.jsonl")) if self.folder.is_dir() else ():
             check_contained(self.folder.parent, path)
             start, number = self._read.get(path, (0, 0))
-            size = path.stat().st_size
-            if size <= start or self._torn.get(path) == size:
+            try:
+                size = path.stat().st_size
+                if size <= start or self._torn.get(path) == size:
+                    continue
+                with path.open("rb") as stream:
+                    stream.seek(start)
+                    data = stream.read()
+            except FileNotFoundError:  # `runs gc` has just put its rows into another file
                 continue
-            with path.open("rb") as stream:
-                stream.seek(start)
-                data = stream.read()
             whole = data.rfind(b"\n") + 1
             if whole < len(data):
                 self._cut(path, start + whole, start + len(data))
@@ -94,7 +97,9 @@ class Ledger:
         data = "".join(canonical_json(row) + "\n" for row in rows).encode()
         with writing(self.own):
             new = not self.own.exists()
-            self.folder.mkdir(parents=True, exist_ok=True)
+            if not self.folder.exists():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                sync_folder(self.folder.parent)
             handle = os.open(self.own, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
                 _append(handle, data)

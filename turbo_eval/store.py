@@ -4,52 +4,24 @@
     RUN/ledger/<process>.jsonl                a row per clip, per (clip, its sha256, metric, scorer), per failure
     RUN/clips/<model>-<key>/<index>-<sample>-<sha256>.mp4
 
-Clips are named by number and hash, never by a prompt's text: the place in the suite, the sample, the start of the
-file's own sha256; so two files with different bytes never meet under one name. Protocol of a clip: durable.publish,
-with a decode check between fsync and rename; the rows of a micro-batch follow in one write (ledger.py).
+A clip's file is published first (clip_files.py); the rows of a micro-batch follow in one write (ledger.py).
 """
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from turbo_eval.durable import check_contained, publish, sha256_of, stale_temporaries, sync_folder, writing
+from turbo_eval.clip_files import NewClip, Place, Published, copy_clip, write_clip
+from turbo_eval.durable import check_contained, sha256_of, stale_temporaries, sync_folder, writing
 from turbo_eval.leases import EXPIRY_S, Sessions
 from turbo_eval.ledger import Ledger, Line
 from turbo_eval.manifest import Manifest, begin, read_manifest, read_suite
 from turbo_eval.prompt_suite import Suite
 from turbo_eval.records import ClipId, ClipRecord, ScoreRecord, check_name
-from turbo_train.video_io import UnreadableVideo, Video, encode_mp4, read_video
-
-SHORT = 12  # characters of a hash in a file's name; the row has all of it
-FPS_TOLERANCE = 1e-3  # a container keeps a fraction
-
-
-@dataclass(frozen=True)
-class NewClip:
-    """A clip to be published. index: of its prompt in the suite. frames_THWC: uint8 RGB."""
-
-    clip_id: ClipId
-    index: int
-    frames_THWC: NDArray[np.uint8]
-    fps: float
-
-
-@dataclass(frozen=True)
-class Published:
-    """A clip that is on the disk, and its frames as they were read back."""
-
-    record: ClipRecord
-    video: Video
 
 
 @dataclass(frozen=True)
@@ -77,9 +49,11 @@ class Run:
         self.notes: list[str] = []
         self.reliefs: list[tuple[str, str]] = []  # (unit, what was done for want of memory) from there on
         self._failures: dict[tuple[ClipId, str], Failure] = {}
+        self._failed_at: dict[tuple[ClipId, str], float] = {}
         self._clips: dict[tuple[ClipId, str], dict[str, ClipRecord]] = {}  # (clip, key) -> sha256 -> row
         self._scores: dict[tuple[ClipId, str], dict[tuple[str, str], ScoreRecord]] = {}  # (clip, sha256) -> metric
         self._there: dict[str, bool] = {}  # path -> a file of the right size lies there
+        self._rooted: set[Path] = set()  # folders whose own names are on the disk
         self._hashed: set[str] = set()  # paths whose file was seen to have the row's sha256
         for name in ("clips", "ledger"):
             check_contained(folder, folder / name)
@@ -104,8 +78,8 @@ class Run:
         for line in self.ledger.read_new():
             try:
                 self._take(line)
-            except (ValueError, KeyError) as error:
-                raise line.broken(str(error)) from error
+            except (ValueError, KeyError, TypeError) as error:
+                raise line.broken(f"{type(error).__name__}: {error}") from error
             count += 1
         return count
 
@@ -121,7 +95,10 @@ class Run:
             row = {name: line.data[name] for name in ("key", "stage", "error", "traceback", "attempts")}
             clip_id = (line.data["model"], line.data["prompt_id"], line.data["sample_index"])
             failure = Failure(clip_id, metrics=tuple(line.data["metrics"]), **row)
-            self._failures[clip_id, failure.key] = failure
+            at = float(line.data["at"])
+            if at >= self._failed_at.get((clip_id, failure.key), 0.0):  # ledgers are read by name, not by time
+                self._failures[clip_id, failure.key] = failure
+                self._failed_at[clip_id, failure.key] = at
         elif kind == "relief":
             self.reliefs.append((str(line.data["unit"]), str(line.data["what"])))
         else:
@@ -206,77 +183,23 @@ class Run:
         OutOfSpace or UserError when the folder refuses. RuntimeError: a file does not decode to what was written.
         """
         lossless = self.manifest.identity.lossless
-
-        def write(new: NewClip, path: Path) -> None:
-            encode_mp4(path, new.frames_THWC, new.fps, lossless=lossless)
-
-        def check(new: NewClip, path: Path) -> Video:
-            try:
-                video = read_video(path)
-            except UnreadableVideo as error:
-                raise RuntimeError(f"decode check of {new.clip_id}: {error.found}") from error
-            shape = video.frames_THWC.shape
-            if shape != new.frames_THWC.shape or abs(video.fps - new.fps) > FPS_TOLERANCE:
-                wrote, read = f"{new.frames_THWC.shape} at {new.fps:g} fps", f"{shape} at {video.fps:g} fps"
-                raise RuntimeError(f"decode check of {new.clip_id}: wrote {wrote}, read {read}")
-            if lossless and not np.array_equal(video.frames_THWC, new.frames_THWC):
-                raise RuntimeError(f"decode check of {new.clip_id}: other pixels than were written")
-            return video
-
-        placed = [self._place(c.clip_id, c.index, ".mp4", partial(write, c), partial(check, c)) for c in clips]
-        return self._commit(placed)
+        return self._commit([write_clip(self._place(clip.clip_id, clip.index), clip, lossless) for clip in clips])
 
     def import_clip(self, clip_id: ClipId, index: int, source: Path) -> Published:
         """Copies a user's video in, byte for byte, and writes its row. UnreadableVideo when it does not decode."""
+        return self._commit([copy_clip(self._place(clip_id, index), source)])[0]
 
-        def check(path: Path) -> Video:
-            try:
-                return read_video(path)
-            except UnreadableVideo as error:
-                found = error.found.replace(str(path), str(source))
-                raise UnreadableVideo(found=found, expected=error.expected, run_next=error.run_next) from error
-
-        def write(path: Path) -> None:
-            shutil.copyfile(source, path)
-
-        return self._commit([self._place(clip_id, index, source.suffix.lower(), write, check)])[0]
-
-    def _place(
-        self, clip_id: ClipId, index: int, suffix: str, write: Callable[[Path], None], check: Callable[[Path], Video]
-    ) -> Published:
-        """Publishes one file, without its row."""
-        model, prompt_id, sample_index = clip_id
-        key = self.keys[check_name("model", model)]
-        stem = f"{index:05d}-{sample_index:02d}"
-        folder = check_contained(self.folder, self.folder / "clips" / f"{model}-{key[:SHORT]}")
-
-        def verify(path: Path) -> tuple[str, tuple[Video, str, int]]:
-            video, sha256 = check(path), sha256_of(path)
-            return f"{stem}-{sha256[:SHORT]}{suffix}", (video, sha256, path.stat().st_size)
-
-        with writing(folder):
-            path, (video, sha256, size) = publish(folder / f"{stem}{suffix}", write, verify)
-        frames, height_px, width_px = video.frames_THWC.shape[:3]
-        record = ClipRecord(
-            model=model,
-            prompt_id=check_name("prompt_id", prompt_id),
-            sample_index=sample_index,
-            path=path.relative_to(self.folder).as_posix(),
-            sha256=sha256,
-            size_bytes=size,
-            frames=frames,
-            height_px=height_px,
-            width_px=width_px,
-            fps=video.fps,
-            key=key,
-            suite_sha256=self.suite.sha256,
-        )
-        return Published(record, video)
+    def _place(self, clip_id: ClipId, index: int) -> Place:
+        return Place(self.folder, clip_id, index, self.keys[check_name("model", clip_id[0])], self.suite.sha256)
 
     def _commit(self, placed: Sequence[Published]) -> list[Published]:
         for folder in sorted({(self.folder / p.record.path).parent for p in placed}):
             with writing(folder):
                 sync_folder(folder)
+                if folder not in self._rooted:  # the names of the folder itself and of the one around it
+                    sync_folder(folder.parent)
+                    sync_folder(self.folder)
+                    self._rooted.add(folder)
         self._append("clip", [p.record.to_json() for p in placed])
         for p in placed:
             self._clips.setdefault((p.record.clip_id, p.record.key), {})[p.record.sha256] = p.record

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from turbo_eval.clip_files import NewClip, Published
 from turbo_eval.disk import MARGIN, check_room
 from turbo_eval.durable import sha256_of
 from turbo_eval.leases import Lease, Session
@@ -20,7 +21,7 @@ from turbo_eval.pipeline import Job
 from turbo_eval.records import ClipRecord, Prompt
 from turbo_eval.scorers.base import Clip, UnreadableClip, open_clip, score_clips
 from turbo_eval.screen import say, stage
-from turbo_eval.store import Failure, NewClip, Published
+from turbo_eval.store import Failure
 from turbo_eval.units import Unit
 from turbo_train.errors import Incomplete, UserError
 from turbo_train.exits import StopRequest
@@ -197,7 +198,7 @@ class Worker:
         return published
 
     def _check_room(self, unit: Unit, guess_bytes: float) -> None:
-        """Before the first unit: room for all clips that the job still has to make; before every other: for the unit."""
+        """Before the first unit: room for every clip that is still to be made; before the others: for the unit."""
         if self._is_roomy:
             check_room(self.run.folder, len(unit.wanted) * guess_bytes, "the next micro-batch")
             return

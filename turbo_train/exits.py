@@ -66,6 +66,20 @@ def finishing(say: Callable[[str], None]) -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
+def program(command_line: Callable[[], object]) -> None:
+    """What a console script calls. Once stopped, the program ends with that code, however often it is signalled.
+
+    Taking the networks down takes a while, in which Python would end by the signal: a scheduler would see a failure.
+    """
+    try:
+        command_line()
+    except SystemExit as end:
+        if end.code == STOPPED:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
+        raise
+
+
 def exit_code_of(work: Callable[[], int | None]) -> int:
     """Run a command's work and say on stderr why it ended early. A bug shows its traceback and ends with 4.
 

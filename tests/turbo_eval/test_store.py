@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from turbo_eval.clip_files import NewClip
 from turbo_eval.keys import ModelIdentity, key_fields
 from turbo_eval.ledger import Ledger
 from turbo_eval.manifest import Manifest, RunIdentity, Scope
 from turbo_eval.prompt_suite import suite_of
 from turbo_eval.records import ClipRecord, Prompt, ScoreRecord
-from turbo_eval.store import Failure, NewClip, Run, open_run
+from turbo_eval.store import Failure, Run, open_run
 from turbo_train.errors import UserError
 from turbo_train.video_io import UnreadableVideo, read_video, write_mp4
 

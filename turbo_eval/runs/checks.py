@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from turbo_eval.clip_files import FPS_TOLERANCE, SHORT
 from turbo_eval.durable import check_contained, sha256_of, stale_temporaries
 from turbo_eval.manifest import MANIFEST, Manifest
 from turbo_eval.records import ClipId, ClipRecord, ScoreRecord, canonical_line
 from turbo_eval.runs.reading import Reading
 from turbo_eval.runs.scan import Scan
-from turbo_eval.store import FPS_TOLERANCE, SHORT
 from turbo_train.errors import UserError
 from turbo_train.video_io import UnreadableVideo, read_video
 

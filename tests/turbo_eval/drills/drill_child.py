@@ -115,10 +115,10 @@ def second(_: Any, path: Any, **__: Any) -> Any:
 
 def watch(plan: Plan) -> Events:
     """Makes events of every call that changes the run's folder or checks what lies there."""
-    import turbo_eval.store as store
+    import turbo_eval.clip_files as clip_files
 
     events = Events(Path(plan["request"]["out"]), plan.get("fault"), plan.get("record"))
-    write, encode = os.write, store.encode_mp4
+    write, encode = os.write, clip_files.encode_mp4
 
     def half_write(handle: int, data: bytes) -> None:
         write(handle, bytes(data)[: len(data) // 2])
@@ -137,9 +137,9 @@ def watch(plan: Plan) -> Events:
 
     events.wrap(os, "write", first, half_write)
     events.wrap(durable, "_write", first, half_text)
-    events.wrap(store, "encode_mp4", first, half_file)
-    events.wrap(store, "read_video", first)
-    events.wrap(store, "sha256_of", first)
+    events.wrap(clip_files, "encode_mp4", first, half_file)
+    events.wrap(clip_files, "read_video", first)
+    events.wrap(clip_files, "sha256_of", first)
     events.wrap(io, "open", opened)
     for name in ("fsync", "ftruncate", "unlink", "mkdir"):
         events.wrap(os, name, first)
@@ -345,7 +345,19 @@ def environ(**variables: str) -> None:
 
 PATCHES: dict[str, Callable[..., None]] = {
     function.__name__: function
-    for function in (slow, signals, signal_in, failing, scoring_fails, decoder_memory, refuse, file_limit, small_disk, disk, environ)
+    for function in (
+        slow,
+        signals,
+        signal_in,
+        failing,
+        scoring_fails,
+        decoder_memory,
+        refuse,
+        file_limit,
+        small_disk,
+        disk,
+        environ,
+    )
 }
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from drill import Drill, check_folder
@@ -37,7 +40,7 @@ def test_a_third_failure_is_a_row_with_its_traceback(new_drill: Make, undisturbe
     assert [(r["prompt_id"], r["stage"], r["attempts"], r["error"]) for r in rows] == [
         (f"world-00{i}", "generate", 3, "RuntimeError: a bug") for i in range(2)
     ]
-    assert all("Traceback" in row["traceback"] and 'raise kind(message)' in row["traceback"] for row in rows)
+    assert all("Traceback" in row["traceback"] and "raise kind(message)" in row["traceback"] for row in rows)
     assert len(drill.rows("clip")) == 6
     assert not (drill.out / "scores.jsonl").exists()
     again = drill.run()
@@ -175,7 +178,7 @@ def test_a_second_signal_stops_at_once(new_drill: Make, undisturbed: Reference) 
     [
         "turbo_eval.pipeline.build_scorers",
         "turbo_eval.pipeline.open_run",
-        "turbo_eval.store.encode_mp4",
+        "turbo_eval.clip_files.encode_mp4",
         "turbo_eval.worker.score_clips",
         "turbo_eval.vbench_run.shortfall",
         "turbo_eval.vbench_run.build_table",
@@ -201,6 +204,32 @@ def test_a_signal_in_the_middle_of_a_line_on_stderr() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.01)
         assert stop.requested
+
+
+def test_signals_while_a_stopped_program_ends_change_nothing(repository: Path) -> None:
+    """Interpreters with networks in them take long to end; the exit code stays what it was."""
+    script = """
+import atexit, sys, time
+from turbo_train.exits import exit_code_of, program
+
+def work():
+    print("at work", flush=True)
+    time.sleep(600)
+
+atexit.register(lambda: (print("ending", flush=True), time.sleep(0.5)))
+program(lambda: sys.exit(exit_code_of(work)))
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=repository
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "at work\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "ending\n"
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said.count("\n")) == (75, 1), said
 
 
 def test_who_waits_for_others_stops_when_asked(new_drill: Make) -> None:

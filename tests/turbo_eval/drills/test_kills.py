@@ -5,10 +5,14 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-from drill import Drill, moments
+import pytest
+from drill import Drill, Server, moments
 
 SEED = 20240607
+WORLD_UNITS, WORLD_KILLS = 18, 50  # 72 prompts, 4 at a time
 
 
 def test_twelve_kills_at_random_moments(
@@ -71,3 +75,52 @@ def test_a_dead_workers_batch_is_taken_over_at_once(
     assert time.monotonic() - begun < 300  # a hundredth of that, unless it waits for the heartbeat
     assert drill.kills == 1
     drill.check(undisturbed(4), 2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_fifty_kills_of_a_world_run(server: Server, repository: Path, tmp_path: Path) -> None:
+    """The embedded student with every scorer. A run is killed at random moments until a worker gets through.
+
+    Two runs at a time; each worker's moment is drawn from the duration of a whole run.
+    """
+    suite = repository / "prompts" / "world.jsonl"
+
+    def world(name: str) -> Drill:
+        (tmp_path / name).mkdir()
+        whole = {"batch": 4, "dimensions": ()}
+        return Drill(server, Path("world-vcm"), tmp_path / name, suite, whole)
+
+    server.ask(prepare={"request": world("warm").fields(limit=1)})
+    reference = world("reference")
+    begun = time.monotonic()
+    assert reference.run().code == 0
+    duration_s = time.monotonic() - begun
+    reference.check(reference.scores(), WORLD_UNITS)
+    drills: list[Drill] = []
+
+    def kills() -> int:
+        return sum(drill.kills for drill in drills)
+
+    def kill_until_done(number: int) -> None:
+        drill = world(f"run{number}")
+        drills.append(drill)
+        for moment_s in moments(SEED + number, WORLD_KILLS, duration_s):
+            worker = drill.start()
+            time.sleep(moment_s)
+            drill.kill(worker)
+            if worker.code != -9 or kills() >= WORLD_KILLS:
+                break
+        last = drill.run()
+        assert (worker.code in (0, -9), last.code) == (True, 0), worker.log + last.log
+        drill.check(reference.scores(), WORLD_UNITS)
+
+    with ThreadPoolExecutor(2) as pool:
+        for first in range(0, 2 * WORLD_KILLS, 2):
+            list(pool.map(kill_until_done, (first, first + 1)))
+            if kills() >= WORLD_KILLS:
+                break
+    begun_again = sum(sum(drill.starts().values()) - WORLD_UNITS for drill in drills)
+    print(f"\nundisturbed {duration_s:.1f} s; {kills()} kills in {len(drills)} runs; {begun_again} batches begun again")
+    assert kills() >= WORLD_KILLS
+    assert begun_again <= kills()

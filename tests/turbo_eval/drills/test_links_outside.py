@@ -96,7 +96,9 @@ def test_links_to_what_is_not_there_make_nothing_there(new_drill: Make, tmp_path
     assert list(outside.iterdir()) == []
 
 
-def test_a_lease_that_is_a_link_is_not_read(new_drill: Make, tmp_path: Path, undisturbed: Callable[[int], bytes]) -> None:
+def test_a_lease_that_is_a_link_is_not_read(
+    new_drill: Make, tmp_path: Path, undisturbed: Callable[[int], bytes]
+) -> None:
     """Nobody holds it; when it has lapsed, the unit is taken and the link goes, not its target."""
     drill = new_drill("lease")
     assert drill.run(request={"limit": 2}).code == 0

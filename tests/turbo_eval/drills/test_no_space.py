@@ -74,9 +74,7 @@ def test_a_limit_on_files_stops_cleanly(new_drill: Make, undisturbed: Reference,
         ("fsync", "scores.jsonl", 0),
     ],
 )
-def test_a_refused_call_stops_cleanly(
-    new_drill: Make, undisturbed: Reference, call: str, part: str, at: int
-) -> None:
+def test_a_refused_call_stops_cleanly(new_drill: Make, undisturbed: Reference, call: str, part: str, at: int) -> None:
     """A write leaves half of its bytes first; fsync is where a network drive tells of a quota."""
     drill = new_drill("refused", 8)
     code = errno.EDQUOT if call == "fsync" else errno.ENOSPC

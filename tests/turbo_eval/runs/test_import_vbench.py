@@ -78,7 +78,7 @@ def test_exported_clips_come_back_byte_for_byte_also_those_of_twins(tmp_path: Pa
 def test_without_the_record_one_file_is_never_taken_for_two_clips(tmp_path: Path) -> None:
     write_mp4(tmp_path / "videos" / "p1-0.mp4", noise(0), FPS)
     file = write_suite_file(tmp_path / "mine.jsonl", ["p1", "a cat"])  # the first prompt's text is the second one's id
-    with pytest.raises(UserError, match="may be of prompt p0 or of p1"):
+    with pytest.raises(UserError, match="belongs to two prompts, p0 and p1"):
         import_vbench(ImportRequest(tmp_path / "videos", tmp_path / "run", suite=str(file)))
 
 
