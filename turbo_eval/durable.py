@@ -15,6 +15,7 @@ import os
 import re
 import secrets
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -81,6 +82,25 @@ def sync_folder(folder: Path) -> None:
     """Makes renames and new names in a folder durable, where the system has such a call (POSIX)."""
     if os.name == "posix":
         sync_file(folder)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Inside, no other process of this machine is inside for the same folder, where the system has such locks."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    handle = None
+    try:
+        with contextlib.suppress(OSError):  # a folder closed to us, or no locks on folders (some network drives)
+            handle = os.open(folder, os.O_RDONLY)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 def temporary(path: Path) -> Path:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from turbo_eval.clip_files import NewClip, Place, Published, copy_clip, write_clip
-from turbo_eval.durable import check_contained, sha256_of, stale_temporaries, sync_folder, writing
+from turbo_eval.durable import alone, check_contained, sha256_of, stale_temporaries, sync_folder, writing
 from turbo_eval.leases import EXPIRY_S, Sessions
 from turbo_eval.ledger import Ledger, Line
 from turbo_eval.manifest import Manifest, begin, read_manifest, read_suite
@@ -246,7 +246,10 @@ def open_run(folder: Path, manifest: Manifest, suite: Suite, *, expiry_s: float 
 
     UserError: the folder is another run's, holds something else, cannot be written, or has a broken ledger.
     """
-    notes = begin(folder, manifest, suite)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder):  # of two commands that begin one run at once, the second sees what the first has written
+        notes = begin(folder, manifest, suite)
     run = Run(folder, expiry_s=expiry_s)
     # Other processes may have written their own settings since: what counts here is this command.
     run.manifest = replace(run.manifest, scope=manifest.scope, models=manifest.models)

@@ -40,7 +40,11 @@ def test_a_clip_is_on_the_disk_before_its_row(new_drill: Callable[..., Drill]) -
         synced = recorded.index(("fsync", folder), renamed)
         assert renamed < synced < appended
         assert recorded[appended + 1] == ("fsync", f"ledger/{ledger.name}")
-    assert recorded[row_at[0] + 2] == ("fsync", "ledger")  # the first rows: the file's own name, too
+    # The first rows: the names of the folders and of the ledger are on the disk, too.
+    before_rows = recorded[: row_at[0]]
+    for made, name_in in ((rows[0]["path"].rsplit("/", 1)[0], "clips"), ("clips", "."), ("ledger", ".")):
+        assert ("fsync", name_in) in before_rows[before_rows.index(("mkdir", made)) :]
+    assert recorded[row_at[0] + 2] == ("fsync", "ledger")
     for name in ("suite.jsonl", "manifest.json", "scores.jsonl", f"sessions/{ledger.stem}.json"):
         at = recorded.index(("replace", name))
         parent = os.path.dirname(name)  # noqa: PTH120 - of a name, not of a file

@@ -29,7 +29,20 @@ def test_launched_processes_make_the_same_bytes(
     drill = new_drill(launcher, 16)
     script = drill.folder / "turbo_eval_main.py"
     script.write_text("from turbo_eval.cli import main\nmain()\n", encoding="utf-8")
-    options = ["--model", drill.model, "--suite", drill.suite, "--samples", 1, "--batch", 2, "--threads", 1]
+    options = [
+        "--model",
+        drill.model,
+        "--suite",
+        drill.suite,
+        "--samples",
+        1,
+        "--steps",
+        1,
+        "--batch",
+        2,
+        "--threads",
+        1,
+    ]
     metrics = ",".join(drill.fields()["dimensions"])
     arguments = [*options, "--no-latency", "--dimensions", metrics, "--out", drill.out]
     done = subprocess.run(

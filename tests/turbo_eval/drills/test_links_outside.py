@@ -1,4 +1,4 @@
-"""A run folder whose parts are symbolic links to elsewhere: is anything outside written, cut, swept or read as a run?"""
+"""A run folder whose parts are symbolic links to elsewhere: is anything there written, cut, swept or read as a run?"""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
 def link_of(run: Path, part: str) -> Path:
     """The part of the run that is to be replaced by a link."""
     if part == "a model's clips":
-        return next((run / "clips").iterdir())
+        return next(path for path in (run / "clips").iterdir() if path.is_dir())
     if part == "a clip":
         return sorted((run / "clips").rglob("*.mp4"))[0]
     if part in ("a ledger", "a session"):
@@ -104,8 +104,8 @@ def test_a_lease_that_is_a_link_is_not_read(
     assert drill.run(request={"limit": 2}).code == 0
     target = tmp_path / "secret"
     target.write_text("../../secret", encoding="ascii")
-    (key,) = {row["key"] for row in drill.rows("clip")}
-    lease = drill.out / "leases" / f"student-{key[:12]}-00-00002.1"
+    ((model, key),) = {(row["model"], row["key"]) for row in drill.rows("clip")}
+    lease = drill.out / "leases" / f"{model}-{key[:12]}-00-00002.1"
     lease.symlink_to(target)
     os.utime(lease, (0, 0), follow_symlinks=False)
     before = snapshot(target)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from drill import Drill, check_folder
+
+from turbo_eval.manifest import read_manifest
 
 SLOW = {"slow": {"seconds": 0.02}}
 
@@ -86,6 +89,27 @@ def test_two_settings_of_one_model_share_nothing(
     assert drill.scores() == undisturbed(16)
     assert len(drill.rows("clip")) == 32
     check_folder(drill.out)
+
+
+def test_two_configurations_that_begin_at_once(new_drill: Callable[..., Drill], suites: Callable[[int], Path]) -> None:
+    """Of two commands that name one new folder and want different runs, one is refused; the other is not disturbed."""
+    for turn in range(6):
+        drill = new_drill(f"begin-{turn}")
+        other = {"suite": str(suites(6))} if turn % 2 else {"batch": 1}
+        pair = [drill.start(), drill.start(request=other)][:: 1 if turn < 3 else -1]
+        codes = sorted(worker.wait() for worker in pair)
+        assert codes == [0, 2], "\n".join(worker.log for worker in pair)
+        assert any("was made by another configuration" in worker.log for worker in pair)
+        check_folder(drill.out)
+
+
+def test_two_models_that_begin_at_once_both_stand_in_the_manifest(new_drill: Callable[..., Drill]) -> None:
+    for turn in range(4):
+        drill = new_drill(f"models-{turn}")
+        pair = [drill.start(), drill.start(request={"num_steps": 2})]
+        assert [worker.wait() for worker in pair] == [0, 0], "\n".join(worker.log for worker in pair)
+        assert set(read_manifest(drill.out).models) == {"student-1steps", "student-2steps"}
+        check_folder(drill.out)
 
 
 def test_one_run_folder_refuses_another_configuration(new_drill: Callable[..., Drill]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from drill import Drill, Worker, check_folder, ledger_rows
-from drill_child import NO_MOUNT
+from drill_faults import NO_MOUNT
 
 Make = Callable[..., Drill]
 Reference = Callable[[int], bytes]

@@ -93,7 +93,7 @@ def test_a_dimension_is_asked_of_its_own_prompts_only(world_clip):
     assert len(score_clip([TemporalFlickering()], open_to_all)) == 1
 
 
-def test_progress_comes_clip_by_clip_while_later_clips_are_not_yet_decoded(world_clip):
+def test_a_clip_is_scored_before_the_next_one_is_decoded(world_clip):
     clip, log = world_clip("red", "circle", "left", "gray"), []
 
     def clips():
@@ -101,7 +101,12 @@ def test_progress_comes_clip_by_clip_while_later_clips_are_not_yet_decoded(world
             log.append(f"decode {name}")
             yield replace(clip, clip_id=("model", name, 0))
 
-    records = score_clips([TemporalFlickering()], clips(), lambda scored: log.append(scored[0].prompt_id))
+    class Logging(TemporalFlickering):
+        def score(self, clip, features):
+            log.append(clip.clip_id[1])
+            return super().score(clip, features)
+
+    records = score_clips([Logging()], clips())
     assert log == ["decode a", "a", "decode b", "b"]
     assert len(records) == 2
 
