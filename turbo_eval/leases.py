@@ -61,6 +61,7 @@ class Sessions:
         self.expiry_s = expiry_s
         self._beats: dict[str, tuple[float, float]] = {}  # process -> its last heartbeat, and when it was seen here
         check_contained(folder, self.folder)
+        check_contained(folder, folder / "leases")
 
     def names(self) -> list[str]:
         """Every process that has ever worked here."""
@@ -124,7 +125,7 @@ class Session(Sessions):
         self, folder: Path, content: Mapping[str, Any], *, expiry_s: float = EXPIRY_S, beat_s: float | None = None
     ) -> None:
         super().__init__(folder, expiry_s)
-        self._leases = check_contained(folder, folder / "leases")
+        self._leases = folder / "leases"
         self._content = {**content, "writer": writer(), "boot_id": boot_id(), "started_at": time.time()}
         self._path = self.folder / f"{writer()}.json"
         self._beat_s = min(BEAT_S, expiry_s / 5) if beat_s is None else beat_s
