@@ -16,7 +16,7 @@ from turbo_eval.cli_runs import runs
 from turbo_eval.contestants import Request
 from turbo_eval.printing import print_json, print_rich, print_rows
 from turbo_train import __version__
-from turbo_train.exits import exit_code_of
+from turbo_train.exits import exit_code_of, program
 
 app = typer.Typer(
     name="turbo-eval",
@@ -174,4 +174,4 @@ def _text(value: object) -> str:
 
 def main() -> None:
     """Entry point of the console script."""
-    app()
+    program(app)

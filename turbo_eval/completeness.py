@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from turbo_eval.pipeline import Job
-from turbo_eval.records import ClipId, ScoreRecord
+from turbo_eval.records import ClipId, Prompt, ScoreRecord
 from turbo_eval.scorers.base import UnreadableClip, score_clips
 from turbo_train.errors import Incomplete, UserError
 
@@ -67,7 +67,7 @@ def shortfall(job: Job) -> Shortfall:
             wanted += 1
             clip, failure = job.run.clip(clip_id), job.run.failure(clip_id)
             if clip is None:
-                why = failure.error if failure else job.unreadable.get(clip_id, NOT_YET)
+                why = failure.error if failure else job.unreadable.get(clip_id) or _not_yet(job, clip_id, prompt)
             elif job.run.is_damaged(clip):
                 why = DAMAGED
             elif job.missing_scorers(clip, prompt):
@@ -77,6 +77,13 @@ def shortfall(job: Job) -> Shortfall:
             missing.append((clip_id, why))
             failed += failure is not None
     return Shortfall(wanted, tuple(missing), failed)
+
+
+def _not_yet(job: Job, clip_id: ClipId, prompt: Prompt) -> str:
+    """Why nobody has made a clip: of a folder's clips some are not there, whoever may look."""
+    finished = job.contestant(clip_id[0]).entry is None
+    lost = finished and job.videos is not None and job.videos.find(prompt, clip_id[2]) is None
+    return NO_FILE if lost else NOT_YET
 
 
 def require_complete(short: Shortfall, *, allow_missing: bool, max_failures: int, folder: Path) -> None:

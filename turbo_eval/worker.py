@@ -188,7 +188,6 @@ class Worker:
         for index, clip_id, prompt in missing:
             source = self.job.videos.find(prompt, clip_id[2])
             if source is None:
-                self.job.unreadable[clip_id] = "no file"
                 continue
             check_room(self.run.folder, source.stat().st_size, "the next clip")
             try:

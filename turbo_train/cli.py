@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from turbo_train import __version__
-from turbo_train.exits import exit_code_of
+from turbo_train.exits import exit_code_of, program
 
 LOG_EVERY_S = 30.0  # where stderr is no terminal
 
@@ -86,4 +86,4 @@ def _build(out: Path, work: Path, stages: str | None, threads: int) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
-    app()
+    program(app)

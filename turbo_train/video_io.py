@@ -162,12 +162,14 @@ def _decode(path: Path, container: InputContainer) -> Video:
         raise _unreadable(path, "has no video stream")
     stream = container.streams.video[0]
     frames: list[Frames] = []
+    to_rgb = av.video.reformatter.VideoReformatter()  # one for all frames: each would set up its own
     end_s, hidden, damaged = 0.0, 0, False  # hidden: decoded but outside the edit list, so not part of the clip
     try:
         for packet in container.demux(stream):
             hidden += packet.is_discard
             damaged |= packet.is_corrupt
-            frames += [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in packet.decode()]
+            pictures = (to_rgb.reformat(frame, format="rgb24") for frame in packet.decode())
+            frames += [np.asarray(picture.to_ndarray(), np.uint8) for picture in pictures]
             if packet.pts is not None:
                 end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
     except av.error.FFmpegError:

@@ -132,9 +132,11 @@ class LatentGenerator:
         parts = [part for part in (self.denoiser.denoiser, self.model.text) if isinstance(part, nn.Module)]
         for part in parts if self._offload else ():
             part.to("cpu")
-        yield
-        for part in parts if self._offload else ():
-            part.to(device)
+        try:
+            yield
+        finally:
+            for part in parts if self._offload else ():
+                part.to(device)
 
     def _noise(self, group: Sequence[tuple[Prompt, int]], seed: int, purpose: str) -> Tensor:
         shape = self.model.latent_shape
