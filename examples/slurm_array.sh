@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # One run as a Slurm job array on a shared disk: each task does its part, the last one prints the table.
+# The array begins at 0 and has no gaps; to do the tasks that failed again, submit it whole: what is done is not redone.
 #   sbatch --array=0-7 --gpus-per-task=1 examples/slurm_array.sh --model world-vcm --against world-teacher --out runs/array
 #SBATCH --job-name=turbo-eval
 #SBATCH --signal=B:TERM@120

@@ -107,12 +107,21 @@ def plan(
     out: options.Out = None,
     limit: options.Limit = None,
     dimensions: options.Dimensions = None,
+    latency: options.MeasureLatency = True,
     threads: options.Threads = None,
     device: options.Device = "auto",
+    shard: options.ShardText = None,
+    max_failures: options.MaxFailures = 0,
+    allow_missing: options.AllowMissing = False,
+    lease_s: options.LeaseSeconds = options.DEFAULT_LEASE_S,
     calibrate: Annotated[bool, typer.Option(help="Time a micro-batch of each model.")] = True,
     as_json: options.Json = False,
 ) -> None:
-    """Say what `vbench` with the same options would make: clips, what is there already, disk and time."""
+    """Say what `vbench` with the same options would make: clips, what is there already, disk and time.
+
+    Takes every option of vbench, so that one word of a command can be replaced; --max-failures, --allow-missing and
+    --lease change nothing here.
+    """
     raise typer.Exit(exit_code_of(lambda: _plan({**context.params}, calibrate, as_json)))
 
 

@@ -12,6 +12,7 @@ import typer
 
 from turbo_eval import options
 from turbo_eval.printing import print_json, print_rich, print_rows
+from turbo_eval.runs.advice import in_place
 from turbo_train.exits import exit_code_of
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def verify(
     raise typer.Exit(exit_code_of(lambda: _verify(run, repair, as_json)))
 
 
+@in_place()
 def _verify(run: Path, repair: bool, as_json: bool) -> None:
     from turbo_eval.runs.repair import repair_run
     from turbo_eval.runs.verify import require_sound, verify_run
@@ -154,6 +156,7 @@ def gc(
     raise typer.Exit(exit_code_of(lambda: _gc(run, dry_run, as_json)))
 
 
+@in_place()
 def _gc(run: Path, dry_run: bool, as_json: bool) -> None:
     from turbo_eval.runs.gc import collect, find_garbage
 
@@ -164,6 +167,8 @@ def _gc(run: Path, dry_run: bool, as_json: bool) -> None:
         print_json({**garbage.to_json(), "dry_run": dry_run})
         return
     print_rows(garbage.rows())
+    for line in garbage.remarks():
+        typer.echo(line)
     typer.echo(garbage.summary(dry_run=dry_run))
 
 
@@ -208,7 +213,9 @@ def import_vbench(
         str | None, typer.Option(help="A suite's name or file. Default: vbench, or that of an exported folder.")
     ] = None,
     samples: options.Samples = None,
-    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Results without a clip are fine.")] = False,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Print what there is, stamped PARTIAL.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Make a run of clips in VBench's naming, with the scores that VBench itself gave them."""
@@ -224,6 +231,8 @@ def _import(request: ImportRequest, allow_missing: bool, as_json: bool) -> None:
     from turbo_eval.table_text import to_rich
 
     found = import_vbench(request)
+    if not allow_missing:
+        require_everything(found)
     if as_json:
         print_json(found.to_json())
     else:
@@ -233,5 +242,3 @@ def _import(request: ImportRequest, allow_missing: bool, as_json: bool) -> None:
             print_rows(found.rows())
         for line in found.lines():
             typer.echo(line)
-    if not allow_missing:
-        require_everything(found)

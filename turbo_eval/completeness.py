@@ -12,24 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from turbo_eval.pipeline import Job
-from turbo_eval.records import ClipId, Prompt, ScoreRecord
+from turbo_eval.records import ClipId, ScoreRecord
 from turbo_eval.scorers.base import UnreadableClip, score_clips
+from turbo_eval.worker import IMPORT, NO_FILE
 from turbo_train.errors import Incomplete, UserError
 
 NOT_YET = "not made yet"
 NOT_SCORED = "not scored yet"
 DAMAGED = "its file was changed or removed"
-NO_FILE = "no file"
 SHOWN = 3
 
 
 @dataclass(frozen=True)
 class Shortfall:
-    """What is missing. failed: clips among `missing` whose making or scoring failed here."""
+    """What is missing. failed: of it, what could not be made or scored; absent: finished clips that are not there."""
 
     wanted: int
     missing: tuple[tuple[ClipId, str], ...]
     failed: int
+    absent: int
 
     @property
     def damaged(self) -> int:
@@ -57,38 +58,34 @@ class Shortfall:
         return {"wanted": self.wanted, "missing": [{"clip": list(clip), "why": why} for clip, why in self.missing]}
 
 
-def shortfall(job: Job) -> Shortfall:
-    """Looks at every wanted clip; hashes each file that this process has not hashed or written."""
+def shortfall(job: Job, *, read_files: bool = True) -> Shortfall:
+    """Looks at every wanted clip. read_files: hashes every file, so that a number stands for the bytes of now."""
     job.run.refresh()
+    job.run.forget_hashes()
     missing: list[tuple[ClipId, str]] = []
-    wanted = failed = 0
+    wanted = failed = absent = 0
     for name in job.names:
         for clip_id, prompt in job.plan.clip_ids(name):
             wanted += 1
             clip, failure = job.run.clip(clip_id), job.run.failure(clip_id)
             if clip is None:
-                why = failure.error if failure else job.unreadable.get(clip_id) or _not_yet(job, clip_id, prompt)
-            elif job.run.is_damaged(clip):
-                why = DAMAGED
+                why = failure.error if failure else NOT_YET
+            elif read_files and job.run.is_damaged(clip):
+                why, failure = DAMAGED, None
             elif job.missing_scorers(clip, prompt):
                 why = failure.error if failure else NOT_SCORED
             else:
                 continue
             missing.append((clip_id, why))
-            failed += failure is not None
-    return Shortfall(wanted, tuple(missing), failed)
-
-
-def _not_yet(job: Job, clip_id: ClipId, prompt: Prompt) -> str:
-    """Why nobody has made a clip: of a folder's clips some are not there, whoever may look."""
-    finished = job.contestant(clip_id[0]).entry is None
-    lost = finished and job.videos is not None and job.videos.find(prompt, clip_id[2]) is None
-    return NO_FILE if lost else NOT_YET
+            absent += failure is not None and failure.stage == IMPORT
+            failed += failure is not None and failure.stage != IMPORT
+    return Shortfall(wanted, tuple(missing), failed, absent)
 
 
 def require_complete(short: Shortfall, *, allow_missing: bool, max_failures: int, folder: Path) -> None:
     """Incomplete (exit code 3) when something is missing that was not allowed to be."""
-    tolerated = short.failed == len(short.missing) and short.failed <= max_failures
+    known = short.failed + short.absent
+    tolerated = known == len(short.missing) and known <= max_failures
     if short.missing and not (allow_missing or tolerated):
         raise Incomplete(
             found=short.describe(),
@@ -103,10 +100,10 @@ def require_some(job: Job, short: Shortfall) -> None:
     reasons = dict(short.missing)
     for contestant in job.contestants:
         ids = [clip_id for clip_id, _ in job.plan.clip_ids(contestant.name)]
-        if contestant.entry is None and job.videos and all(clip_id in reasons for clip_id in ids):
+        if contestant.entry is None and job.videos and not any(job.run.clip(clip_id) for clip_id in ids):
             with_file = [reasons[clip_id] for clip_id in ids if reasons[clip_id] != NO_FILE]
             raise UserError(
-                found=f"none of the {len(with_file)} clips in {job.videos.folder} can be read: {with_file[0]}",
+                found=f"none of the {len(with_file)} clips in {job.videos.folder} can be read: {next(iter(with_file), NO_FILE)}",
                 expected="video files that decode to their last frame",
                 run_next="make the clips again, or check the copy",
             )

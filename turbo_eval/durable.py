@@ -24,6 +24,7 @@ from typing import TypeVar
 from turbo_train.errors import UserError
 
 T = TypeVar("T")
+LOCK = ".lock"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, over the quota, over the limit of a file's size
 _TEMPORARY = re.compile(r"\..+\.(?P<writer>[^.]+)\.tmp")
 TRIES = 5  # of writing a small file that others sweep away
@@ -86,7 +87,10 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Inside, no other process of this machine is inside for the same folder, where the system has such locks."""
+    """Inside, no other process is inside for the same folder, where the file system has locks.
+
+    The lock is that of a file opened for writing, which network drives pass on to other machines (flock(2), NFS).
+    """
     if sys.platform == "win32":
         yield
         return
@@ -94,8 +98,8 @@ def alone(folder: Path) -> Iterator[None]:
 
     handle = None
     try:
-        with contextlib.suppress(OSError):  # a folder closed to us, or no locks on folders (some network drives)
-            handle = os.open(folder, os.O_RDONLY)
+        with contextlib.suppress(OSError):  # a folder closed to us, or a file system without locks
+            handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:

@@ -2,22 +2,33 @@
 
 Two processes that compute the same key make the same clips from the same prompts; a changed key makes new clips beside
 the old ones. A field that changes no pixel (host, command, time) is not in it; see provenance.py for those.
-Fields after evaluation practice: weights, sampler, precision, batch, threads, packages, kind of device.
+Fields after evaluation practice: weights, sampler, precision, batch, threads, packages, kind of device, and the
+variables and the source code that change how they compute. The code is hashed, for a number that somebody must raise by
+hand is forgotten once: then half of a resumed run is made by the old sampler, and nobody sees it. That a changed
+comment makes new clips too is the smaller harm. Of finished clips (kind folder) only the name is known.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
+import turbo_train
 from turbo_eval.records import canonical_json
 
-SCHEME = 1  # raise it when our own code starts to make other pixels from the same fields
-PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "peft", "av")
+SCHEME = 1  # of the key itself: raise it when a field gets another meaning
+PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "peft", "numpy", "av")
+VARIABLES = ("NVIDIA_TF32_OVERRIDE", "CUBLAS_WORKSPACE_CONFIG")  # other kernels, other rounding
+CODE = {  # what turns a prompt into the frames of a file, by the folder of its package
+    Path(__file__).parent: ("generators/latent.py",),
+    Path(turbo_train.__file__).parent: ("diffusion/**/*.py", "nets/**/*.py", "sampling/**/*.py", "video_io.py"),
+}
 FOLDER = "folder"
 
 
@@ -37,7 +48,7 @@ def key_fields(
 ) -> dict[str, Any]:
     """The fields of a model's content key, as JSON values. weights_sha256 covers its configuration, size and fps.
 
-    device: the class of machine that computes, such as `cpu AVX512` or `cuda NVIDIA H200`.
+    device: the class of machine that computes, such as `cpu AuthenticAMD AVX512` or `cuda NVIDIA H200`.
     """
     fields = {name: value for name, value in asdict(model).items() if name != "name"}
     if model.kind == FOLDER:
@@ -52,6 +63,8 @@ def key_fields(
         "dtype": "float32",
         "device": device,
         "packages": dict(_versions()),
+        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+        "code_sha256": _code_sha256(),
     }
 
 
@@ -59,6 +72,24 @@ def key_fields(
 def _versions() -> dict[str, str]:
     """The packages that compute pixels and code them."""
     return {package: metadata.version(package) for package in PACKAGES}
+
+
+@cache
+def _code_sha256() -> str:
+    return files_sha256({f"{root.name}/{path.relative_to(root).as_posix()}": path for root, path in _code_files()})
+
+
+def _code_files() -> list[tuple[Path, Path]]:
+    return [(root, path) for root, patterns in CODE.items() for pattern in patterns for path in root.glob(pattern)]
+
+
+def files_sha256(files: Mapping[str, Path]) -> str:
+    """One sha256 over text files and their names; neither their order nor Windows' line ends change it."""
+    digest = hashlib.sha256()
+    for name, path in sorted(files.items()):
+        text = path.read_bytes().replace(b"\r\n", b"\n")
+        digest.update(f"{name}\0{len(text)}\0".encode() + text)
+    return digest.hexdigest()
 
 
 def content_key(fields: Mapping[str, Any]) -> str:

@@ -83,7 +83,9 @@ class Sessions:
             return SessionInfo(name, False, False, float("inf"), {})
         ended = content.get("ended_at") is not None
         locked = _is_locked(path) if content.get("boot_id") == boot_id() else None
-        alive = not ended and (age_s < self.expiry_s if locked is None else locked)
+        said = content.get("expiry_s")
+        expiry_s = max(self.expiry_s, said if isinstance(said, int | float) else 0.0)  # it beats for its own
+        alive = not ended and (age_s < expiry_s if locked is None else locked)
         return SessionInfo(name, alive, ended, age_s, content)
 
     def _age_s(self, name: str, beat: float) -> float:
@@ -105,12 +107,14 @@ class Sessions:
         except OSError:
             return time.time()
 
-    def holders(self) -> dict[str, tuple[int, str]]:
-        """unit -> (number, process) of the highest lease of each unit."""
+    def holders(self, unit: str | None = None) -> dict[str, tuple[int, str]]:
+        """unit -> (number, process) of the highest lease of each unit, or of one."""
         found: dict[str, tuple[int, str]] = {}
         folder = self.folder.parent / "leases"
         for path in folder.iterdir() if folder.is_dir() else ():
             match = _LEASE.fullmatch(path.name)
+            if match and unit not in (None, match["unit"]):
+                continue
             if match and (number := int(match["number"])) > found.get(match["unit"], (0, ""))[0]:
                 holder = _holder(path)
                 if holder is not None:
@@ -126,8 +130,10 @@ class Session(Sessions):
     ) -> None:
         super().__init__(folder, expiry_s)
         self._leases = folder / "leases"
-        self._content = {**content, "writer": writer(), "boot_id": boot_id(), "started_at": time.time()}
         self._path = self.folder / f"{writer()}.json"
+        started_at = self.info(writer()).content.get("started_at", time.time())  # an earlier part of this command
+        own = {"writer": writer(), "boot_id": boot_id(), "started_at": started_at, "expiry_s": expiry_s}
+        self._content = {**content, **own}
         self._beat_s = min(BEAT_S, expiry_s / 5) if beat_s is None else beat_s
         self._stop = threading.Event()
         self._lock: int | None = None
@@ -175,7 +181,7 @@ class Session(Sessions):
 
     def acquire(self, unit: str) -> Lease | None:
         """The lease of a unit, or None while another living process holds it."""
-        number, holder = self.holders().get(unit, (0, ""))
+        number, holder = self.holders(unit).get(unit, (0, ""))
         if number and self._is_held(unit, number, holder):
             return None
         with writing(self._leases):
@@ -211,7 +217,7 @@ class Session(Sessions):
 
     def holds(self, lease: Lease) -> bool:
         """Whether the lease is still this process's: after a long pause another may have taken the unit over."""
-        return self.holders().get(lease.unit) == (lease.number, writer())
+        return self.holders(lease.unit).get(lease.unit) == (lease.number, writer())
 
     def release(self, lease: Lease) -> None:
         """Gives a unit back, with the lapsed leases below it."""

@@ -15,7 +15,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from turbo_eval.durable import check_contained, write_atomically, writing
+from turbo_eval.durable import LOCK, check_contained, write_atomically, writing
 from turbo_eval.keys import content_key
 from turbo_eval.prompt_suite import Suite, suite_of
 from turbo_eval.records import SCHEMA_VERSION, canonical_line
@@ -109,8 +109,16 @@ def read_manifest(folder: Path) -> Manifest:
 
 def write_suite(folder: Path, suite: Suite) -> None:
     """Keeps the whole suite in the run, so that the run can be read where the suite's file is not."""
-    text = "".join(canonical_line(prompt) + "\n" for prompt in suite.prompts)
-    write_atomically(folder / SUITE, text.encode())
+    write_atomically(folder / SUITE, _bytes_of(suite))
+
+
+def _bytes_of(suite: Suite) -> bytes:
+    return "".join(canonical_line(prompt) + "\n" for prompt in suite.prompts).encode()
+
+
+def _is_file_of(path: Path, suite: Suite) -> bool:
+    """Whether a suite.jsonl without a manifest is what a killed beginning has left, and not somebody's own."""
+    return path.is_file() and path.read_bytes() == _bytes_of(suite)
 
 
 def read_suite(folder: Path, manifest: Manifest) -> Suite:
@@ -161,23 +169,29 @@ def check_same(folder: Path, manifest: Manifest) -> Manifest:
     return there
 
 
-def begin(folder: Path, manifest: Manifest, suite: Suite) -> list[str]:
-    """Makes a run's folder, or checks that it is this run's and notes the newest command. Returns notes for people.
-
-    UserError: the folder is another run's, holds something else, or cannot be written.
-    """
-    path = folder / MANIFEST
+def is_new(folder: Path, suite: Suite) -> bool:
+    """Whether a run is still to be begun in this folder, which is made. UserError when it holds something else."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         names = [entry.name for entry in folder.iterdir()]  # before the next line: another process may begin it now
-        fresh = not path.exists()
-        if fresh and any(name != SUITE and not name.endswith(".tmp") for name in names):
+        if (folder / MANIFEST).exists():
+            return False
+        ours = {LOCK, SUITE} if _is_file_of(folder / SUITE, suite) else {LOCK}
+        if any(name not in ours and not name.endswith(".tmp") for name in names):
             raise UserError(
                 found=f"{folder} holds files but no {MANIFEST}",
                 expected="a new or empty folder, or one that turbo-eval made",
                 run_next=OTHER_FOLDER,
             )
-    if fresh:
+    return True
+
+
+def begin(folder: Path, manifest: Manifest, suite: Suite) -> list[str]:
+    """Makes a run's folder, or checks that it is this run's and notes the newest command. Returns notes for people.
+
+    UserError: the folder is another run's, holds something else, or cannot be written.
+    """
+    if is_new(folder, suite):
         write_suite(folder, suite)
         write_manifest(folder, manifest)
         return []
@@ -198,6 +212,6 @@ def changed_keys(there: Manifest, here: Manifest) -> list[str]:
     for name, fields in here.models.items():
         before = there.models.get(name)
         if before is not None and (changed := differences(before, fields)):
-            what = "its clips are made anew beside the old ones, for the content key changed"
+            what = "clips of its present content key are used, or made anew beside the old ones: the key changed"
             notes.append(f"{name}: {what} ({describe(changed)})")
     return notes

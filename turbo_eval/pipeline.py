@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from turbo_eval.contestants import Contestant, Request, contestants_of, output_folder
 from turbo_eval.generators.folder import VideoFolder, open_folder
 from turbo_eval.keys import key_fields
+from turbo_eval.leases import Session
 from turbo_eval.manifest import MANIFEST, Manifest, RunIdentity, Scope, read_manifest
 from turbo_eval.prompt_suite import Suite
 from turbo_eval.provenance import Environment, environment
@@ -24,6 +25,7 @@ from turbo_eval.scorers.registry import build_scorers
 from turbo_eval.store import Run, open_run
 from turbo_eval.suites import load_suite
 from turbo_eval.units import Plan, Unit
+from turbo_train.errors import UserError
 
 if TYPE_CHECKING:  # torch
     from turbo_eval.generators.latent import LatentGenerator
@@ -33,7 +35,7 @@ BATCH = 4
 
 @dataclass
 class Job:
-    """What was asked, where it goes, and the models loaded so far. unreadable: finished clips without pixels."""
+    """What was asked, where it goes, and the models loaded so far."""
 
     request: Request
     contestants: tuple[Contestant, ...]
@@ -44,7 +46,6 @@ class Job:
     environment: Environment
     device: str
     videos: VideoFolder | None = None
-    unreadable: dict[ClipId, str] = field(default_factory=dict)
     loaded: dict[str, LatentGenerator] = field(default_factory=dict)
 
     @property
@@ -55,6 +56,17 @@ class Job:
     def contestant(self, name: str) -> Contestant:
         """The contestant of that name."""
         return next(contestant for contestant in self.contestants if contestant.name == name)
+
+    def session(self) -> Session:
+        """This process's part of the run: heartbeat, leases, and what is known of it."""
+        known = self.run.manifest.to_json()
+        content = {**self.environment.to_json(), "scope": known["scope"], "keys": known["keys"]}
+        return Session(self.run.folder, content, expiry_s=self.request.lease_s)
+
+    def open_videos(self) -> VideoFolder:
+        """The folder of finished clips. UserError when it is gone: a run needs it only for clips that it has not."""
+        assert self.request.videos is not None
+        return self.videos or open_folder(self.request.videos, self.plan.prompts(), 1)
 
     def generator(self, contestant: Contestant) -> LatentGenerator:
         """The contestant's model, loaded once."""
@@ -131,7 +143,7 @@ def draft(request: Request) -> Draft:
         c.name: key_fields(c.identity(), lossless=identity.lossless, device=machine, **settings) for c in contestants
     }
     videos = None
-    if request.videos is not None:
+    if request.videos is not None and (request.videos.is_dir() or not (folder / MANIFEST).is_file()):
         most = max(plan.samples_of(index) for index in range(len(suite.prompts)))
         videos = open_folder(request.videos, prompts, most)
     here = environment()
@@ -142,7 +154,14 @@ def draft(request: Request) -> Draft:
 def prepare(request: Request) -> Job:
     """The job of a request, with its run's folder made or opened. UserError for a mistake of the command line."""
     d = draft(request)
-    run = open_run(d.folder, d.manifest, d.suite, expiry_s=request.lease_s)
+    try:
+        run = open_run(d.folder, d.manifest, d.suite, expiry_s=request.lease_s)
+    except UserError:
+        again = draft(request)  # another process may have begun the run meanwhile, with its own batch and threads
+        if again.manifest.identity == d.manifest.identity:
+            raise
+        d = again
+        run = open_run(d.folder, d.manifest, d.suite, expiry_s=request.lease_s)
     return Job(request, d.contestants, d.plan, run, d.scorers, d.unscored, d.environment, d.device, d.videos)
 
 

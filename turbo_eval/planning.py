@@ -1,36 +1,41 @@
 """What will a run cost, before it is begun? Clips to make, what is there already, disk, and time.
 
 The time comes from a short calibration: one micro-batch of each model (two, if the first took less than ten seconds:
-the first call is slower), coded and scored, in memory and a temporary folder. Nothing is written to the run.
+the first call is slower), coded and scored, in memory and a temporary folder; where clips lack scores, two of them are
+scored. Nothing is written to the run. With a shard only its micro-batches are counted.
 """
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from turbo_eval.contestants import Contestant, Request
-from turbo_eval.disk import MARGIN, readable
+from turbo_eval.disk import MARGIN, readable, room_of
 from turbo_eval.manifest import MANIFEST, changed_keys, check_same
 from turbo_eval.pipeline import Draft, Job, draft
-from turbo_eval.records import Prompt
+from turbo_eval.records import ClipId, ClipRecord, Prompt
 from turbo_eval.scorers.base import Clip, applies, open_clip, score_clips
 from turbo_eval.store import Run
 from turbo_eval.units import Unit
 from turbo_train.video_io import encode_mp4
 
 BRIEF_S = 10.0
-IMPORTED = 2  # finished clips that are decoded and scored to learn the time of one
+SCORED = 2  # finished clips that are decoded and scored to learn the time of one
+LATENCY = "measuring the latency takes up to a minute more (--no-latency leaves it out)"
 
 
 @dataclass(frozen=True)
 class ModelForecast:
-    """What one model still needs. to_score: clips that are there without all of their scores. None: not calibrated."""
+    """What one model still needs. to_score: clips that are there without all of their scores.
+
+    clip_s: to make, code and score one; score_s: to score one that is there. None: not calibrated.
+    """
 
     model: str
     clips: int
@@ -38,23 +43,35 @@ class ModelForecast:
     to_make: int
     to_score: int
     micro_batches: int
-    clip_s: float | None
-    clip_bytes: float | None
+    clip_s: float | None = None
+    clip_bytes: float | None = None
+    score_s: float | None = None
 
     @property
     def time_s(self) -> float | None:
         """Of one process."""
-        return None if self.clip_s is None else self.clip_s * self.to_make
+        making, scoring = _times(self.to_make, self.clip_s), _times(self.to_score, self.score_s)
+        return None if making is None or scoring is None else making + scoring
 
     @property
     def disk_bytes(self) -> float | None:
         """Of the clips to make."""
-        return None if self.clip_bytes is None else self.clip_bytes * self.to_make
+        return _times(self.to_make, self.clip_bytes)
+
+
+def _times(count: int, each: float | None) -> float | None:
+    """Nothing costs nothing, calibrated or not."""
+    if not count:
+        return 0.0
+    return None if each is None else count * each
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What the whole run needs. notes: what a person should know before the start."""
+    """What the whole run, or one shard of it, needs. fits: as the run itself will judge before its first clip.
+
+    notes: what a person should know before the start.
+    """
 
     folder: Path
     suite: str
@@ -79,47 +96,70 @@ class Forecast:
 def forecast(request: Request, *, calibrate: bool = True) -> Forecast:
     """Looks at the run and, if `calibrate`, times what it still needs. UserError as the run itself would give."""
     d = draft(request)
-    run, notes = _run_there(d)
-    counts = {c.name: _count(d, run, c.name) for c in d.contestants}
+    job, notes = _job_there(d)
+    if request.shard is not None:
+        notes.append(f"shard {request.shard}: only its micro-batches are counted; the disk must hold all of them")
+    if request.latency and any(contestant.entry for contestant in d.contestants):
+        notes.append(LATENCY)
+    units = list(d.plan.units(d.manifest.keys))
+    own = [unit for number, unit in enumerate(units) if request.shard is None or request.shard.takes(number)]
     models = []
+    needed_bytes: float | None = 0.0
     for contestant in d.contestants:
-        known = counts[contestant.name]
-        unit = next(iter(d.plan.units({contestant.name: d.manifest.keys[contestant.name]})))
+        of_model = [unit for unit in units if unit.model == contestant.name]
+        known, unscored = _count(d, job, contestant.name, [unit for unit in own if unit.model == contestant.name])
         if calibrate and known.to_make:
-            clip_s, clip_bytes = _calibrate(d, contestant, unit)
+            clip_s, clip_bytes = _calibrate(d, contestant, of_model[0])
             known = replace(known, clip_s=clip_s, clip_bytes=clip_bytes)
+        if calibrate and job is not None and unscored:
+            known = replace(known, score_s=_calibrate_scores(job, unscored))
         models.append(known)
-    there = next(p for p in (d.folder.resolve(), *d.folder.resolve().parents) if p.exists())
-    free = shutil.disk_usage(there).free
-    needs = [m.disk_bytes if m.to_make else 0.0 for m in models]
-    fits = None if None in needs else sum(n for n in needs if n is not None) * MARGIN < free
-    return Forecast(d.folder, d.suite.name, len(d.plan.prompts()), tuple(models), free, fits, tuple(notes))
+        more = _times(_count(d, job, contestant.name, of_model)[0].to_make, known.clip_bytes)
+        needed_bytes = None if needed_bytes is None or more is None else needed_bytes + more
+    room = room_of(d.folder)
+    fits = None if needed_bytes is None else not needed_bytes or room.fits(needed_bytes, MARGIN)
+    return Forecast(d.folder, d.suite.name, len(d.plan.prompts()), tuple(models), room.free_bytes, fits, tuple(notes))
 
 
-def _run_there(d: Draft) -> tuple[Run | None, list[str]]:
-    """The run as it is, if it was begun, opened without changing it."""
+def _job_there(d: Draft) -> tuple[Job | None, list[str]]:
+    """The job on the run as it is, if it was begun, opened without changing it; and what to say of it."""
     if not (d.folder / MANIFEST).is_file():
         return None, ["the run is new"]
     notes = changed_keys(check_same(d.folder, d.manifest), d.manifest)
     run = Run(d.folder, repair=False)
     run.keys = d.manifest.keys
-    return run, notes
+    job = Job(d.request, d.contestants, d.plan, run, d.scorers, d.unscored, d.environment, d.device, d.videos)
+    return job, notes
 
 
-def _count(d: Draft, run: Run | None, model: str) -> ModelForecast:
-    ids = list(d.plan.clip_ids(model))
-    to_score = 0
-    missing = {clip_id for clip_id, _ in ids}
-    if run is not None:
-        job = Job(d.request, d.contestants, d.plan, run, d.scorers, d.unscored, d.environment, d.device, d.videos)
-        for clip_id, prompt in ids:
-            if (clip := run.clip(clip_id)) is not None:
-                missing.discard(clip_id)
-                to_score += bool(job.missing_scorers(clip, prompt))
-    units = d.plan.units({model: d.manifest.keys[model]})
-    prompts = d.suite.prompts
-    open_units = sum(any((model, prompts[i].prompt_id, u.sample_index) in missing for i in u.wanted) for u in units)
-    return ModelForecast(model, len(ids), len(ids) - len(missing), len(missing), to_score, open_units, None, None)
+def _count(
+    d: Draft, job: Job | None, model: str, units: Sequence[Unit]
+) -> tuple[ModelForecast, list[tuple[ClipRecord, Prompt]]]:
+    """What the units of a model need, and their clips that lack scores."""
+    clips = to_make = open_units = 0
+    unscored = []
+    for unit in units:
+        missing = 0
+        for index in unit.wanted:
+            prompt = d.suite.prompts[index]
+            clip_id: ClipId = (model, prompt.prompt_id, unit.sample_index)
+            clip = job.run.clip(clip_id) if job is not None else None
+            missing += clip is None
+            if job is not None and clip is not None and job.missing_scorers(clip, prompt):
+                unscored.append((clip, prompt))
+        clips, to_make, open_units = clips + len(unit.wanted), to_make + missing, open_units + bool(missing)
+    return ModelForecast(model, clips, clips - to_make, to_make, len(unscored), open_units), unscored
+
+
+def _calibrate_scores(job: Job, unscored: Iterable[tuple[ClipRecord, Prompt]]) -> float | None:
+    """Seconds to score one clip by the scorers that have not seen it; None where no file is as it was written."""
+    whole = (pair for pair in unscored if not job.run.is_damaged(pair[0]))
+    seconds = []
+    for clip, prompt in islice(whole, SCORED):
+        start = time.perf_counter()
+        score_clips(job.missing_scorers(clip, prompt), [open_clip(job.run.clip_path(clip), clip.clip_id, prompt)])
+        seconds.append(time.perf_counter() - start)
+    return sum(seconds) / len(seconds) if seconds else None
 
 
 def _calibrate(d: Draft, contestant: Contestant, unit: Unit) -> tuple[float, float]:
@@ -154,8 +194,8 @@ def _calibrate_folder(d: Draft) -> tuple[float, float]:
     name = d.contestants[0].name
     found = [(path, prompt) for (_, _, s), prompt in d.plan.clip_ids(name) if (path := d.videos.find(prompt, s))]
     start = time.perf_counter()
-    _score(d, name, [path for path, _ in found[:IMPORTED]], [prompt for _, prompt in found[:IMPORTED]])
-    seconds = (time.perf_counter() - start) / len(found[:IMPORTED])
+    _score(d, name, [path for path, _ in found[:SCORED]], [prompt for _, prompt in found[:SCORED]])
+    seconds = (time.perf_counter() - start) / len(found[:SCORED])
     return seconds, sum(path.stat().st_size for path, _ in found) / len(found)
 
 
@@ -177,15 +217,16 @@ def rows(found: Forecast) -> tuple[list[dict[str, str]], list[str]]:
             "to score": f"{m.to_score}",
             "micro-batches": f"{m.micro_batches}",
             "s per clip": "-" if m.clip_s is None else f"{m.clip_s:.3g}",
-            "time": _duration(m.time_s if m.to_make else 0.0),
-            "disk": "-" if m.disk_bytes is None and m.to_make else readable(m.disk_bytes or 0),
+            "s per score": "-" if m.score_s is None else f"{m.score_s:.3g}",
+            "time": _duration(m.time_s),
+            "disk": "-" if m.disk_bytes is None else readable(m.disk_bytes),
         }
         for m in found.models
     ]
     lines = [f"{found.prompts} prompts of {found.suite}; run: {found.folder}", *found.notes]
     lines.append(f"free on its disk: {readable(found.free_bytes)}" + ("; NOT ENOUGH" if found.fits is False else ""))
-    if any(m.clip_s is not None for m in found.models):
-        lines.append("time: of one process, calibrated on a micro-batch; n processes share it (--shard, or one folder)")
+    if any(m.clip_s is not None or m.score_s is not None for m in found.models):
+        lines.append("time: of one process, calibrated on a few clips; n processes share it (--shard, or one folder)")
     return table, lines
 
 

@@ -33,7 +33,12 @@ def print_rich(drawing: Any) -> None:
     """Anything that rich draws, as wide as the terminal."""
     from rich.console import Console
 
-    console = Console()
+    class Ours(Console):
+        def on_broken_pipe(self) -> None:
+            """Differs: rich would end the program with 1, which here means that a model has become worse."""
+            raise BrokenPipeError
+
+    console = Ours()
     if not console.is_terminal:
-        console = Console(width=WIDTH_IN_FILES)
+        console = Ours(width=WIDTH_IN_FILES)
     console.print(drawing)

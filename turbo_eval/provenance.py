@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+CODE = ("turbo_eval", "turbo_train")  # untracked files in these folders may run
 PACKAGES = (
     "turbo-video",
     "torch",
@@ -49,7 +50,8 @@ VARIABLES = (
 class Environment:
     """The machine, the software and the command line. git_* are None outside a checkout of this project.
 
-    git_dirty_sha256: of `git diff HEAD`, None when nothing is changed. variables: environment variables that matter.
+    git_dirty_sha256: of everything that differs from the commit (changes_sha256), None when nothing does.
+    variables: environment variables that matter.
     """
 
     host: str
@@ -105,13 +107,18 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")  # Linux; platform.processor() is empty there
+def cpu_field(name: str) -> str | None:
+    """What Linux says of the first processor, such as its `vendor_id`; None where it does not say it."""
+    info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
+            if line.startswith(name):
                 return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return None
+
+
+def _cpu() -> str:
+    return cpu_field("model name") or platform.processor() or platform.machine()  # processor() is empty on Linux
 
 
 def _cores() -> int:
@@ -150,20 +157,41 @@ def _git() -> tuple[str | None, bool | None, str | None]:
     An environment that lies inside another project's checkout is not that project.
     """
     here = Path(__file__).resolve()
-
-    def git(*arguments: str) -> bytes | None:
-        try:
-            done = subprocess.run(["git", "-C", str(here.parent), *arguments], capture_output=True, timeout=10)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout if done.returncode == 0 else None
-
-    if git("ls-files", "--error-unmatch", here.name) is None:
+    if _ask_git(here.parent, "ls-files", "--error-unmatch", here.name) is None:
         return None, None, None
-    commit, status = git("rev-parse", "--verify", "HEAD"), git("status", "--porcelain")
-    changes = git("diff", "HEAD", "--binary") if status else None
-    return (
-        commit.decode().strip() if commit is not None else None,
-        None if status is None else bool(status.strip()),
-        hashlib.sha256(changes).hexdigest() if changes else None,
-    )
+    commit, top = _ask_git(here.parent, "rev-parse", "HEAD"), _ask_git(here.parent, "rev-parse", "--show-toplevel")
+    if commit is None or top is None:
+        return None, None, None
+    root = Path(os.fsdecode(top).rstrip("\n"))
+    status = _status(root)
+    return commit.decode().strip(), None if status is None else bool(status), changes_sha256(root)
+
+
+def changes_sha256(root: Path) -> str | None:
+    """Of what differs from the commit of a checkout; None when nothing does, or git does not say.
+
+    The status with every untracked file's name, the diff, and the bytes of the untracked files among the CODE.
+    """
+    status, diff = _status(root), _ask_git(root, "diff", "HEAD", "--binary")
+    untracked = _ask_git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *CODE)
+    if not status or diff is None or untracked is None:
+        return None
+    digest = hashlib.sha256(status + b"\0" + diff)
+    for name in sorted(filter(None, untracked.split(b"\0"))):
+        path = root / os.fsdecode(name)
+        content = path.read_bytes() if path.is_file() else b""  # it may be gone by now
+        digest.update(b"%s\0%d\0" % (name, len(content)) + content)
+    return digest.hexdigest()
+
+
+def _status(root: Path) -> bytes | None:
+    return _ask_git(root, "status", "--porcelain", "-z", "--untracked-files=all")
+
+
+def _ask_git(folder: Path, *arguments: str) -> bytes | None:
+    """What git prints, or None where it cannot answer."""
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None

@@ -95,7 +95,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class ClipRecord:
-    """One clip that exists. `path` is posix and relative to the run folder.
+    """One clip that exists. `path` is posix and relative to the run folder: clips/<folder>/<file>.
 
     key: the content key (keys.py) of what made it; another key is another clip. suite_sha256: of the suite (suites.py).
     """
@@ -117,8 +117,9 @@ class ClipRecord:
         check_name("model", self.model)
         check_name("prompt_id", self.prompt_id)
         parts = self.path.split("/")
-        if "\\" in self.path or ":" in parts[0] or any(part in ("", ".", "..") for part in parts):
-            raise ValueError(f"path {self.path!r} is not a plain relative path")
+        plain = "\\" not in self.path and not any(part in ("", ".", "..") for part in parts)
+        if not plain or len(parts) != 3 or parts[0] != "clips":  # what a row names may be removed (runs/gc.py)
+            raise ValueError(f"path {self.path!r} is not clips/<folder>/<file>")
         for digest in (self.sha256, self.key, self.suite_sha256):
             if not _SHA256.fullmatch(digest):
                 raise ValueError(f"sha256 {digest!r}")

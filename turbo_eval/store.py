@@ -19,14 +19,17 @@ from turbo_eval.clip_files import NewClip, Place, Published, copy_clip, write_cl
 from turbo_eval.durable import alone, check_contained, sha256_of, stale_temporaries, sync_folder, writing
 from turbo_eval.leases import EXPIRY_S, Sessions
 from turbo_eval.ledger import Ledger, Line
-from turbo_eval.manifest import Manifest, begin, read_manifest, read_suite
+from turbo_eval.manifest import Manifest, begin, check_same, is_new, read_manifest, read_suite
 from turbo_eval.prompt_suite import Suite
 from turbo_eval.records import ClipId, ClipRecord, ScoreRecord, check_name
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a clip (stage `generate`) or its scores (`score`) could not be made. metrics: the missing ones."""
+    """Why a clip (stage `generate` or `import`) or its scores (`score`) could not be made. metrics: the missing ones.
+
+    at: when, in s of UTC; 0 until it is recorded.
+    """
 
     clip_id: ClipId
     key: str
@@ -35,6 +38,7 @@ class Failure:
     error: str
     traceback: str
     attempts: int
+    at: float = 0.0
 
 
 class Run:
@@ -49,7 +53,6 @@ class Run:
         self.notes: list[str] = []
         self.reliefs: list[tuple[str, str]] = []  # (unit, what was done for want of memory) from there on
         self._failures: dict[tuple[ClipId, str], Failure] = {}
-        self._failed_at: dict[tuple[ClipId, str], float] = {}
         self._clips: dict[tuple[ClipId, str], dict[str, ClipRecord]] = {}  # (clip, key) -> sha256 -> row
         self._scores: dict[tuple[ClipId, str], dict[tuple[str, str], ScoreRecord]] = {}  # (clip, sha256) -> metric
         self._there: dict[str, bool] = {}  # path -> a file of the right size lies there
@@ -87,22 +90,29 @@ class Run:
         kind = line.data["kind"]
         if kind == "clip":
             clip = ClipRecord.from_json(line.data)
+            self._check_suite(clip.suite_sha256)
             self._clips.setdefault((clip.clip_id, clip.key), {})[clip.sha256] = clip
             self._there.pop(clip.path, None)  # another process has made a file again that was missing
         elif kind == "score":
-            self._remember(ScoreRecord.from_json(line.data), str(line.data["clip_sha256"]))
+            score = ScoreRecord.from_json(line.data)
+            self._check_suite(score.suite_sha256)
+            self._remember(score, str(line.data["clip_sha256"]))
         elif kind == "failed":
             row = {name: line.data[name] for name in ("key", "stage", "error", "traceback", "attempts")}
             clip_id = (line.data["model"], line.data["prompt_id"], line.data["sample_index"])
             failure = Failure(clip_id, metrics=tuple(line.data["metrics"]), **row)
-            at = float(line.data["at"])
-            if at >= self._failed_at.get((clip_id, failure.key), 0.0):  # ledgers are read by name, not by time
+            failure = replace(failure, at=float(line.data["at"]))
+            before = self._failures.get((clip_id, failure.key))
+            if before is None or failure.at >= before.at:  # ledgers are read by name, not by time
                 self._failures[clip_id, failure.key] = failure
-                self._failed_at[clip_id, failure.key] = at
         elif kind == "relief":
             self.reliefs.append((str(line.data["unit"]), str(line.data["what"])))
         else:
             raise ValueError(f"a row of kind {kind!r}")
+
+    def _check_suite(self, sha256: str | None) -> None:
+        if sha256 != self.suite.sha256:
+            raise ValueError(f"a row of another suite ({(sha256 or 'none')[:12]})")
 
     def _remember(self, score: ScoreRecord, clip_sha256: str) -> None:
         self._scores.setdefault((score.clip_id, clip_sha256), {})[score.metric, score.scorer] = score
@@ -204,7 +214,6 @@ class Run:
         for p in placed:
             self._clips.setdefault((p.record.clip_id, p.record.key), {})[p.record.sha256] = p.record
             self._there[p.record.path] = True
-            self._hashed.add(p.record.path)
         return list(placed)
 
     def add_scores(self, scored: Sequence[tuple[ClipRecord, Sequence[ScoreRecord]]]) -> None:
@@ -227,18 +236,24 @@ class Run:
             model, prompt_id, sample_index = failure.clip_id
             fields = {name: value for name, value in failure.__dict__.items() if name != "clip_id"}
             rows.append({"model": model, "prompt_id": prompt_id, "sample_index": sample_index, **fields})
-        self._append("failed", rows)
-        self._failures |= {(failure.clip_id, failure.key): failure for failure in failures}
+        now = self._append("failed", rows)
+        self._failures |= {(failure.clip_id, failure.key): replace(failure, at=now) for failure in failures}
 
     def add_relief(self, model: str, unit: str, what: str) -> None:
         """Records that, from this unit on, this process made clips in another way for want of memory."""
         self.reliefs.append((unit, what))
         self._append("relief", [{"model": model, "unit": unit, "what": what}])
 
-    def _append(self, kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    def _append(self, kind: str, rows: Sequence[Mapping[str, Any]]) -> float:
+        """Returns when, in s of UTC."""
+        now = round(time.time(), 3)
         if rows:
-            now = round(time.time(), 3)
             self.ledger.append([{**row, "kind": kind, "at": now} for row in rows])
+        return now
+
+    def forget_hashes(self) -> None:
+        """From here on every file is hashed again when somebody asks whether it is damaged."""
+        self._hashed.clear()
 
 
 def open_run(folder: Path, manifest: Manifest, suite: Suite, *, expiry_s: float = EXPIRY_S) -> Run:
@@ -246,11 +261,11 @@ def open_run(folder: Path, manifest: Manifest, suite: Suite, *, expiry_s: float 
 
     UserError: the folder is another run's, holds something else, cannot be written, or has a broken ledger.
     """
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    is_new(folder, suite)  # refuses another's folder before a lock file is left in it
     with alone(folder):  # of two commands that begin one run at once, the second sees what the first has written
         notes = begin(folder, manifest, suite)
     run = Run(folder, expiry_s=expiry_s)
+    check_same(folder, manifest)  # again, for file systems without locks
     # Other processes may have written their own settings since: what counts here is this command.
     run.manifest = replace(run.manifest, scope=manifest.scope, models=manifest.models)
     run.keys = manifest.keys

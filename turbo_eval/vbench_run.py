@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from turbo_eval.completeness import Shortfall, merged, require_complete, require_some, shortfall, unscored_records
 from turbo_eval.contestants import Request
-from turbo_eval.leases import Session
 from turbo_eval.pipeline import Job, prepare
 from turbo_eval.records import Prompt, ScoreRecord
 from turbo_eval.report import write_contact_sheet, write_results
@@ -80,6 +79,8 @@ def _collect(job: Job) -> Shortfall:
     for _ in range(ROUNDS):
         with finishing(say) as stop:
             Worker(job, stop).work()
+        if job.request.shard is not None and (short := shortfall(job, read_files=False)).pending:
+            break  # others are still at it: what is there is looked at by whoever comes last
         short = shortfall(job)
         if not short.damaged:
             break
@@ -138,7 +139,7 @@ def race(job: Job) -> Latency | None:
     machine |= {"models": [job.run.keys[contestant.name] for contestant in models]}
     if (kept := read_latency(job.run.folder, machine)) is not None:
         return kept
-    with Session(job.run.folder, here.to_json(), expiry_s=job.request.lease_s) as session:
+    with job.session() as session:
         while (lease := session.acquire(LATENCY_UNIT)) is None:
             time.sleep(1)
         if (kept := read_latency(job.run.folder, machine)) is not None:

@@ -18,7 +18,7 @@ from turbo_eval.disk import MARGIN, check_room
 from turbo_eval.durable import sha256_of
 from turbo_eval.leases import Lease, Session
 from turbo_eval.pipeline import Job
-from turbo_eval.records import ClipRecord, Prompt
+from turbo_eval.records import ClipId, ClipRecord, Prompt
 from turbo_eval.scorers.base import Clip, UnreadableClip, open_clip, score_clips
 from turbo_eval.screen import say, stage
 from turbo_eval.store import Failure
@@ -28,6 +28,7 @@ from turbo_train.exits import StopRequest
 from turbo_train.video_io import UnreadableVideo, Video
 
 T = TypeVar("T")
+IMPORT, NO_FILE = "import", "no file"
 ATTEMPTS = 3  # the first and two more
 SYSTEMATIC = 3  # so many micro-batches failing one after the other are no accident
 WAIT_S = (0.05, 2.0)  # between two looks at what others hold: at first, at most
@@ -43,11 +44,12 @@ class Worker:
         self.stop = stop
         shard = job.request.shard
         self.units = [unit for number, unit in enumerate(job.units()) if shard is None or shard.takes(number)]
-        self._known_failures = {(failure.clip_id, failure.stage) for failure in self.run.failures()}
+        self._known_failures = {(failure.clip_id, failure.stage, failure.at) for failure in self.run.failures()}
         self._tried: set[str] = set()  # units whose rest this process cannot make
         self._is_roomy = False  # whether there is room for all that is to be made
         self._counted: dict[str, int] = {}  # unit -> clips that were open when the work began
-        self._failed_in_row = 0
+        self._failed_in_row = {"generate": 0, "score": 0}
+        self._failed_clips = 0
 
     def work(self) -> None:
         """Do every unit that is not done. KeyboardInterrupt after a signal, Incomplete when everything fails."""
@@ -59,9 +61,8 @@ class Worker:
             say(f"{done} of {total} clips already done")
         if not open_units and not self.run.sessions.holders():
             return
-        content = {**self.job.environment.to_json(), "scope": self.run.manifest.to_json()["scope"]}
         with (
-            Session(self.run.folder, {**content, "keys": self.run.keys}, expiry_s=self.job.request.lease_s) as session,
+            self.job.session() as session,
             stage("clips made and scored", total, done) as advance,
         ):
             wait_s, told = WAIT_S[0], False
@@ -108,7 +109,7 @@ class Worker:
             clip = self.run.clip(clip_id)
             if clip is None or self.job.missing_scorers(clip, prompt):
                 failure = self.run.failure(clip_id)
-                count += failure is None or (clip_id, failure.stage) in self._known_failures
+                count += failure is None or (clip_id, failure.stage, failure.at) in self._known_failures
         return count
 
     def _do(self, session: Session, lease: Lease, unit: Unit) -> None:
@@ -135,7 +136,7 @@ class Worker:
                 if _is_out_of_memory(error):
                     self._relieve(unit, attempt)
             else:
-                self._failed_in_row = 0
+                self._failed_in_row[stage_name] = 0
                 return result
         return None
 
@@ -154,8 +155,10 @@ class Worker:
             if clip is None or metrics:
                 failures.append(Failure(clip_id, unit.key, stage_name, metrics, error, trace, ATTEMPTS))
         self.run.add_failures(failures)
-        self._failed_in_row += 1
-        if self._failed_in_row == SYSTEMATIC:
+        self._failed_in_row[stage_name] += 1
+        self._failed_clips += len(failures)
+        tolerated = self._failed_clips <= self.job.request.max_failures
+        if self._failed_in_row[stage_name] >= SYSTEMATIC and not tolerated:
             raise Incomplete(
                 found=f"{SYSTEMATIC} micro-batches failed one after the other, the last with {error}",
                 expected="a model and scorers that work; everything finished before is kept",
@@ -183,18 +186,23 @@ class Worker:
         return _frames(self.run.publish([NewClip(c, index, frames[index], generator.fps) for index, c, _ in missing]))
 
     def _import(self, missing: Sequence[tuple[int, tuple[str, str, int], Prompt]]) -> list[Published]:
-        assert self.job.videos is not None
-        published = []
+        videos, published = self.job.open_videos(), []
         for index, clip_id, prompt in missing:
-            source = self.job.videos.find(prompt, clip_id[2])
+            source = videos.find(prompt, clip_id[2])
             if source is None:
+                self._cannot_import(clip_id, NO_FILE)
                 continue
             check_room(self.run.folder, source.stat().st_size, "the next clip")
             try:
                 published.append(self.run.import_clip(clip_id, index, source))
             except UnreadableVideo as error:
-                self.job.unreadable[clip_id] = f"unreadable: {error.found.removeprefix(str(source)).strip()}"
+                self._cannot_import(clip_id, f"unreadable: {error.found.removeprefix(str(source)).strip()}")
         return published
+
+    def _cannot_import(self, clip_id: ClipId, why: str) -> None:
+        """Written down for other processes, and tried again by the next command."""
+        failure = Failure(clip_id, self.run.keys[clip_id[0]], IMPORT, (), why, "", 1)
+        self.run.add_failures([failure])
 
     def _check_room(self, unit: Unit, guess_bytes: float) -> None:
         """Before the first unit: room for every clip that is still to be made; before the others: for the unit."""
@@ -220,12 +228,15 @@ class Worker:
                 scored.append((record, score_clips(scorers, [clip])))
         self.run.add_scores(scored)
 
-    def _open(self, record: ClipRecord, prompt: Prompt, fresh: dict[str, Video]) -> Clip | UnreadableClip:
+    def _open(self, record: ClipRecord, prompt: Prompt, fresh: dict[str, Video]) -> Clip:
         if (video := fresh.get(record.sha256)) is not None:
             return Clip(record.clip_id, prompt, video.frames_THWC, video.fps)
         if self.run.is_damaged(record):
             raise RuntimeError(f"{record.path} has not the sha256 {record.sha256[:12]} of its row any more")
-        return open_clip(self.run.clip_path(record), record.clip_id, prompt)
+        clip = open_clip(self.run.clip_path(record), record.clip_id, prompt)
+        if isinstance(clip, UnreadableClip):  # its bytes are those that did decode: not the clip's fault
+            raise RuntimeError(f"{record.path} has its row's bytes and was not read: {clip.reason}")
+        return clip
 
 
 def _frames(published: Sequence[Published]) -> dict[str, Video]:

@@ -1,11 +1,14 @@
 """How does a command end? A user's mistake is one message and a code; a signal keeps everything and says so.
 
 Exit codes of both programs: 0 done, 1 regression, 2 usage or missing prerequisite, 3 incomplete data, 4 invalid
-measurement or infrastructure, 75 stopped by a signal with everything kept (EX_TEMPFAIL of BSD's sysexits.h).
+measurement or infrastructure, 75 stopped by a signal with everything kept (EX_TEMPFAIL of BSD's sysexits.h), 141
+nobody reads on (`| head`; what a shell says of SIGPIPE).
 """
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import sys
 import threading
@@ -18,6 +21,7 @@ from turbo_train.errors import UserError
 
 BROKEN = 4
 STOPPED = 75
+UNREAD = 141
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -87,7 +91,14 @@ def exit_code_of(work: Callable[[], int | None]) -> int:
     """
     try:
         with terminate_is_interrupt():
-            return work() or 0
+            code = work() or 0
+            sys.stdout.flush()
+            return code
+    except BrokenPipeError:
+        if not _is_unread():  # another pipe, such as that of a worker process
+            traceback.print_exc()
+            return BROKEN
+        return UNREAD
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
@@ -97,3 +108,20 @@ def exit_code_of(work: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("stopped by a signal; what was done is kept. Run the same command again to go on.\n")
         return STOPPED
+
+
+def _is_unread() -> bool:
+    """Whether stdout is a pipe whose reader has left (`| head`). What is still to be flushed then goes nowhere.
+
+    As the documentation of Python's signal module advises (note on SIGPIPE).
+    """
+    if sys.platform == "win32":
+        return False
+    with suppress(OSError, ValueError):  # a stdout that is no file
+        handle = sys.stdout.fileno()
+        poll = select.poll()
+        poll.register(handle, 0)
+        if any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), handle)
+            return True
+    return False

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from turbo_eval import vbench_run
 from turbo_eval.cli import app
 from turbo_eval.contestants import Request, contestants_of
+from turbo_eval.scorers import base
+from turbo_eval.worker import Worker
 from turbo_train.errors import UserError
-from turbo_train.video_io import write_mp4
+from turbo_train.video_io import UnreadableVideo, write_mp4
 
 PROMPTS = {"one": "a red circle moves left", "two": "a blue square rests", "three": "a green wedge falls"}
 Run = Callable[..., tuple[int, str, str]]
@@ -170,6 +173,68 @@ def test_a_missing_file_is_incomplete(run: Run, videos: Path) -> None:
     (videos / "three-0.mp4").unlink()
     code, _, err = run()
     assert (code, "1 of 3 clips missing: clips three-0 (no file)" in err) == (3, True)
+
+
+def test_a_finished_run_needs_its_folder_of_clips_no_more(run: Run, videos: Path, tmp_path: Path) -> None:
+    assert run()[0] == 0
+    before = (tmp_path / "out" / "scores.jsonl").read_bytes()
+    videos.rename(tmp_path / "elsewhere")
+    assert run()[0] == 0 and (tmp_path / "out" / "scores.jsonl").read_bytes() == before
+    code, _, err = run("--out", str(tmp_path / "other"))
+    assert (code, "is not a folder" in err) == (2, True)
+
+
+def test_missing_files_may_be_tolerated_as_failures_are(run: Run, videos: Path) -> None:
+    (videos / "three-0.mp4").unlink()
+    code, out, _ = run("--max-failures", "1")
+    assert (code, "PARTIAL: 2 of 3 clips" in out) == (0, True)
+
+
+def test_shards_of_a_folder_with_a_gap_end_incomplete(run: Run, videos: Path) -> None:
+    (videos / "three-0.mp4").unlink()
+    assert run("--shard", "1/2", "--batch", "2")[0] == 0
+    code, _, err = run("--shard", "0/2")
+    assert (code, "three-0 (no file)" in err) == (3, True)
+
+
+@pytest.mark.parametrize("times", [1, 99])
+def test_a_file_that_could_not_be_opened_for_a_moment_is_no_bad_clip(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """Too many open files, say: its bytes are right, so it is tried again, and is never `unscored` for good."""
+    assert run()[0] == 0
+    real, left = base.read_video, [times]
+
+    def read(path: Path) -> object:
+        if left[0]:
+            left[0] -= 1
+            raise UnreadableVideo(found=f"{path} is not a video (Too many open files)", expected="", run_next="")
+        return real(path)
+
+    monkeypatch.setattr(base, "read_video", read)
+    code, _, err = run("--dimensions", "motion_smoothness")
+    assert (code, "attempt 1 of 3 to score failed" in err) == (0 if times == 1 else 3, True)
+    left[0] = 0
+    assert run("--dimensions", "motion_smoothness")[0] == 0
+    scores = [json.loads(line) for line in (tmp_path / "out" / "scores.jsonl").read_text().splitlines()]
+    assert len(scores) == 3 and all(row["value"] is not None for row in scores)
+
+
+def test_a_clip_that_changes_while_the_run_goes_on_is_made_again(run: Run, tmp_path: Path) -> None:
+    real, done = vbench_run.Worker.work, []
+
+    def work(worker: Worker) -> None:
+        real(worker)
+        if not done:  # after the last row, before the report
+            path = next((tmp_path / "out" / "clips").rglob("*.mp4"))
+            path.write_bytes(path.read_bytes()[:-1] + b"!")
+            done.append(path.name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vbench_run.Worker, "work", work)
+        code, _, err = run()
+    assert (code, "1 clips no longer have the bytes of their rows" in err) == (0, True)
+    assert CliRunner().invoke(app, ["runs", "verify", str(tmp_path / "out")]).exit_code == 0
 
 
 def test_one_frame_clip_is_unscored_and_counted(run: Run, videos: Path, tmp_path: Path) -> None:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
+from turbo_eval import disk
 from turbo_eval.cli import app
 from turbo_eval.contestants import Request
-from turbo_eval.planning import Forecast, ModelForecast, forecast, rows
+from turbo_eval.durable import OutOfSpace
+from turbo_eval.planning import LATENCY, Forecast, ModelForecast, forecast, rows
+from turbo_eval.units import Shard
+from turbo_eval.vbench_run import run_vbench
 
 
 @pytest.fixture
@@ -64,3 +71,44 @@ def test_a_disk_that_is_too_small_is_named() -> None:
     (row,), lines = rows(found)
     assert (row["time"], row["disk"]) == ("1 h 00 min", "100.0 GB")
     assert any("1.0 GB; NOT ENOUGH" in line for line in lines)
+
+
+def test_a_plan_takes_every_option_of_vbench_and_a_shard_counts_its_own(
+    tiny_student: Path, suite: Path, tmp_path: Path
+) -> None:
+    of = {name: {o for p in command.params for o in p.opts} for name, command in get_command(app).commands.items()}  # type: ignore[attr-defined]
+    assert of["vbench"] < of["plan"]
+    whole = request(tiny_student, suite, tmp_path / "run")
+    parts = [forecast(replace(whole, shard=Shard(k, 4)), calibrate=False).models[0] for k in range(4)]
+    assert [(part.clips, part.micro_batches) for part in parts] == [(4, 2), (3, 2), (1, 1), (2, 1)]
+    options = ["plan", "--model", str(tiny_student), "--suite", str(suite), "--out", str(tmp_path / "run"), "--batch"]
+    options += ["2", "--samples", "2", "--shard", "1/4", "--lease", "5", "--allow-missing", "--max-failures", "2"]
+    done = CliRunner().invoke(app, [*options, "--no-calibrate", "--json"])
+    found = json.loads(done.stdout)
+    assert (found["models"][0]["clips"], found["notes"][-1]) == (3, LATENCY)
+    assert LATENCY not in CliRunner().invoke(app, [*options, "--no-calibrate", "--no-latency"]).stdout
+
+
+def test_scores_that_are_missing_cost_time(tiny_student: Path, suite: Path, tmp_path: Path) -> None:
+    asked = request(tiny_student, suite, tmp_path / "run", limit=2)
+    run_vbench(asked)
+    done = forecast(asked)
+    assert (done.models[0].to_score, done.time_s, done.fits) == (0, 0.0, True)
+    found = forecast(replace(asked, dimensions=("temporal_flickering", "dynamic_degree")))
+    (model,) = found.models
+    assert (model.to_make, model.to_score, model.clip_s) == (0, 4, None)
+    assert model.score_s and found.time_s == model.score_s * 4
+    assert forecast(replace(asked, dimensions=("dynamic_degree",)), calibrate=False).time_s is None
+
+
+def test_a_plan_judges_the_disk_as_the_run_does(
+    tiny_student: Path, suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = request(tiny_student, suite, tmp_path / "run", num_steps=1, limit=2)
+    usage = shutil.disk_usage(tmp_path)
+    reserve = min(disk.RESERVE_BYTES, disk.RESERVE_SHARE * usage.total)
+    for free, fits in ((reserve + 10**9, True), (reserve, False)):
+        monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder, free=free: usage._replace(free=int(free)))
+        assert forecast(asked).fits is fits
+    with pytest.raises(OutOfSpace):
+        disk.check_room(tmp_path, 1000.0, "the clips", disk.MARGIN)

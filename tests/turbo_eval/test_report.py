@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from turbo_eval.keys import ModelIdentity, content_key, key_fields
 from turbo_eval.manifest import Manifest, RunIdentity, Scope
-from turbo_eval.provenance import environment
+from turbo_eval.provenance import changes_sha256, environment
 from turbo_eval.records import Prompt, ScoreRecord, canonical_line
 from turbo_eval.report import frame_indices, write_contact_sheet, write_results
 from turbo_eval.tables import build_table
@@ -77,6 +78,26 @@ def test_the_environment_says_what_runs_here() -> None:
     assert found.python == platform.python_version() and found.cores >= 1 and found.threads >= 1
     assert found.packages["numpy"] == np.__version__ and found.cpu
     assert found.git_commit is None or len(found.git_commit) == 40
+
+
+def test_every_change_of_a_checkout_changes_its_hash(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+        subprocess.run(["git", "-C", str(tmp_path), *who, *arguments], check=True, capture_output=True)
+
+    (tmp_path / "turbo_eval").mkdir()
+    (tmp_path / "turbo_eval" / "old.py").write_text("a = 1\n")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first", "--no-verify")
+    assert changes_sha256(tmp_path) is None
+    found = set()
+    for name, text in (("old.py", "a = 2\n"), ("new.py", "b = 1\n"), ("new.py", "b = 2\n"), ("ä b.py", "")):
+        (tmp_path / "turbo_eval" / name).write_text(text)
+        assert changes_sha256(tmp_path) == changes_sha256(tmp_path)
+        found.add(changes_sha256(tmp_path))
+    assert len(found) == 4 and None not in found
+    assert changes_sha256(tmp_path.parent / "nowhere") is None
 
 
 def test_frames_are_spread_from_the_first_to_the_last() -> None:

@@ -69,7 +69,7 @@ def test_nothing_but_finished_files_lies_in_the_folder(run: Run) -> None:
     clip = publish(run)
     run.add_scores([(clip, [scored("a")])])
     files = {p.relative_to(run.folder).as_posix() for p in run.folder.rglob("*") if p.is_file()}
-    assert files == {"manifest.json", "suite.jsonl", f"ledger/{run.ledger.own.name}", clip.path}
+    assert files == {".lock", "manifest.json", "suite.jsonl", f"ledger/{run.ledger.own.name}", clip.path}
 
 
 @pytest.mark.parametrize("damage", ["missing", "shorter", "changed", "no row"])
@@ -163,6 +163,22 @@ def test_a_folder_with_other_things_in_it_is_refused_and_left_alone(tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_a_suite_file_of_somebodys_own_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "suite.jsonl").write_text('{"prompt": "mine"}\n')
+    with pytest.raises(UserError, match=r"no manifest\.json"):
+        opened(tmp_path)
+    assert (tmp_path / "suite.jsonl").read_text() == '{"prompt": "mine"}\n'
+
+
+def test_rows_of_another_suite_are_refused(run: Run, tmp_path: Path) -> None:
+    clip = publish(run)
+    text = run.ledger.own.read_text().replace(SUITE.sha256, "ee" * 32)
+    (run.folder / "ledger" / "copied.jsonl").write_text(text)
+    with pytest.raises(UserError, match=r"copied\.jsonl line 1: ValueError: a row of another suite"):
+        opened(run.folder)
+    assert clip.suite_sha256 == SUITE.sha256
+
+
 @pytest.mark.parametrize("text", ["[]", "{", '{"identity": {"schema_version": 1}}'])
 def test_a_manifest_that_is_none_or_of_another_version_is_refused(run: Run, text: str) -> None:
     (run.folder / "manifest.json").write_text(text)
@@ -238,11 +254,11 @@ def test_scores_of_another_clip_are_refused_and_known_ones_are_not_written_twice
 def test_a_failure_is_open_until_what_failed_is_there(run: Run) -> None:
     failure = Failure(CLIP_ID, run.keys["fast"], "generate", (), "ValueError: no", "Traceback ...", 3)
     run.add_failures([failure])
-    assert opened(run.folder).failures() == [failure]
+    assert [replace(found, at=0.0) for found in opened(run.folder).failures()] == [failure]
     clip = publish(run)
     assert run.failures() == [] and opened(run.folder).failures() == []
     late = replace(failure, stage="score", metrics=("a",))
     run.add_failures([late])
-    assert opened(run.folder).failures() == [late]
+    assert [replace(found, at=0.0) for found in opened(run.folder).failures()] == [late]
     run.add_scores([(clip, [scored("a")])])
     assert opened(run.folder).failures() == []

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import platform
 
 import torch
 
+from turbo_eval.provenance import cpu_field
 from turbo_train.errors import UserError
 
 AUTO = "auto"
@@ -37,7 +39,11 @@ def _no_device(name: str) -> UserError:
 
 
 def device_class(device: str) -> str:
-    """The kind of device in a content key: `cpu AVX512`, `cuda NVIDIA H200`. Other kernels round differently."""
+    """The kind of device in a content key: `cpu AuthenticAMD AVX512`, `cuda NVIDIA H200`.
+
+    Other kernels round differently, and oneDNN and MKL choose theirs by the CPU's maker too.
+    """
     if device == "cpu":
-        return f"cpu {torch.backends.cpu.get_cpu_capability()}"
+        maker = cpu_field("vendor_id") or platform.machine()
+        return f"cpu {maker} {torch.backends.cpu.get_cpu_capability()}"
     return f"cuda {torch.cuda.get_device_name(torch.device(device))}"

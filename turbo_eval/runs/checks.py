@@ -22,7 +22,7 @@ from turbo_train.errors import UserError
 from turbo_train.video_io import UnreadableVideo, read_video
 
 ClipKey = tuple[ClipId, str]  # (clip_id, content key)
-AGAIN = "the same vbench command makes it again"
+AGAIN = "the same command (vbench, runs import-vbench) makes it again"
 REPAIR = "turbo-eval runs verify --repair moves it aside"
 COLLECT = "turbo-eval runs gc removes it"
 # kind -> (what it means, what to do)
@@ -32,7 +32,7 @@ KINDS = {
     "broken_line": ("a complete line of the ledger that is no row", REPAIR),
     "torn_line": ("an unfinished last line of a process that is gone", "cut off when the run is opened again"),
     "foreign_row": ("a row of another suite", "delete the line; its work is then done again"),
-    "outside": ("a symbolic link leads out of the run", "replace the link by the file"),
+    "outside": ("a symbolic link leads out of the run", "replace the link by the file, by hand"),
     "missing_file": ("a row without its file", AGAIN),
     "changed_file": ("the file has not the row's bytes", AGAIN),
     "unreadable_clip": ("the file does not decode to what its row says", AGAIN),
@@ -40,11 +40,14 @@ KINDS = {
     "duplicate_row": ("the same row twice", COLLECT),
     "score_conflict": ("one clip, metric and scorer, two values", "find out which is right; delete the other line"),
     "orphan_score": ("a score of a clip that has no row", AGAIN),
-    "missing_clip": ("a wanted clip", "the same vbench command makes it"),
-    "missing_score": ("a wanted score", "the same vbench command makes it"),
+    "missing_clip": ("a wanted clip", AGAIN),
+    "missing_score": ("a wanted score", AGAIN),
     "unlisted_file": ("a file in clips/ that no row names", COLLECT),
     "stale_temporary": ("an unfinished file of a process that is gone", "swept when the run is opened again"),
-    "results": ("scores.jsonl is not what the ledger says", "the same vbench command writes it again"),
+    "results": (
+        "scores.jsonl is not what the ledger says",
+        "the same command writes it again",
+    ),
 }
 
 

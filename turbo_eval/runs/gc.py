@@ -1,16 +1,23 @@
 """What in a run's folder is of no use any more? Found first, then removed; nothing while anybody is at work.
 
-Removed: clips of content keys that no model has now, files in clips/ that no row names, unfinished files, leases.
+Removed: former clips, files in clips/ that no row names, unfinished files, leases. A clip is former when the manifest
+knows its model by another content key, and no process that is at work, or was within the last day, used its key: a
+clip takes minutes to make, and a manifest that has lost a model is restored more easily than its clips.
 The ledgers become one file, ledger/compact-<sha256>.jsonl, without rows of removed clips, rows that stand twice and
 failures that were made good. It is on the disk before the old ones go: a kill in between leaves rows twice, which
 harms nothing. Sessions are kept, as provenance. What status, verify and the table say stays the same.
+
+Whether somebody is at work is asked twice, before the search and before the first removal. A command that only
+prints (status, verify, explain, a finished vbench) holds no session: gc may run beneath it, and it reads what is left.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +30,49 @@ from turbo_eval.runs.reading import Reading, refuse_broken, refuse_living
 from turbo_eval.runs.scan import Row, ledgers
 from turbo_eval.store import Failure
 
+RECENT_S = 24 * 3600.0
+
+
+class Uses:
+    """Which clips of a run are of use to somebody."""
+
+    def __init__(self, run: Reading) -> None:
+        self._run = run
+
+    @cached_property
+    def _recent(self) -> set[tuple[str, str]]:
+        """(model, content key) of every process that is at work, or gave its last sign within the last day."""
+        found = set[tuple[str, str]]()
+        for info in self._run.workers():
+            keys = info.content.get("keys")
+            if isinstance(keys, dict) and (info.alive or info.age_s < RECENT_S):
+                found |= {(str(model), str(key)) for model, key in keys.items()}
+        return found
+
+    def is_former(self, clip: ClipRecord) -> bool:
+        """Whether a clip may go. One of a model that the manifest does not know stays."""
+        is_known = clip.model in self._run.keys
+        return is_known and not self._run.is_present(clip) and (clip.model, clip.key) not in self._recent
+
+    def kept_beside(self) -> dict[str, int]:
+        """Why clips stay though no model has their key now -> how many."""
+        beside = [clip for clip in self._run.rows() if not self._run.is_present(clip) and not self.is_former(clip)]
+        return dict(
+            Counter(
+                "made by a process of the last day"
+                if clip.model in self._run.keys
+                else f"the manifest knows no model {clip.model}"
+                for clip in beside
+            )
+        )
+
 
 @dataclass(frozen=True)
 class Garbage:
-    """What would go. compact: the new ledger's file and bytes, None when the ledger is compact already."""
+    """What would go. compact: the new ledger's file and bytes, None when the ledger is compact already.
+
+    kept_beside: why clips stay though no model has their key now -> how many.
+    """
 
     run: Reading
     former_clips: tuple[Path, ...]
@@ -38,6 +84,7 @@ class Garbage:
     rows_before: int
     rows_after: int
     sizes: dict[Path, int]
+    kept_beside: dict[str, int]
 
     @property
     def kinds(self) -> dict[str, tuple[Path, ...]]:
@@ -64,6 +111,7 @@ class Garbage:
             "rows_before": self.rows_before,
             "rows_after": self.rows_after,
             "compact": self.compact[0].relative_to(folder).as_posix() if self.compact else None,
+            "kept_beside": self.kept_beside,
             "removed": {
                 kind: {
                     "count": len(paths),
@@ -81,6 +129,10 @@ class Garbage:
             for kind, paths in self.kinds.items()
         ]
 
+    def remarks(self) -> list[str]:
+        """What stays though one may have expected it to go, for people."""
+        return [f"{count} clips stay: {why}" for why, count in self.kept_beside.items()]
+
     def summary(self, *, dry_run: bool) -> str:
         """One line."""
         ledger = f"{self.rows_before} rows become {self.rows_after} in {self.compact[0].name}" if self.compact else ""
@@ -93,9 +145,10 @@ def find_garbage(folder: Path) -> Garbage:
     run = Reading(folder)
     refuse_living(run, "anything is removed")
     refuse_broken(run, "anything is removed")
-    former = {clip.path for clip in run.rows() if not run.is_present(clip)}
-    former -= {clip.path for clip in run.rows() if run.is_present(clip)}
-    kept = kept_rows(run)
+    uses = Uses(run)
+    former = {clip.path for clip in run.rows() if uses.is_former(clip)}
+    former -= {clip.path for clip in run.rows() if not uses.is_former(clip)}
+    kept = kept_rows(run, uses)
     old = ledgers(folder)
     data = "".join(f"{canonical_json(row.data)}\n" for row in kept).encode()
     compact = folder / "ledger" / f"compact-{hashlib.sha256(data).hexdigest()[:SHORT]}.jsonl"
@@ -115,6 +168,7 @@ def find_garbage(folder: Path) -> Garbage:
         rows_before=len(run.scan.rows),
         rows_after=len(kept),
         sizes={path: path.lstat().st_size for paths in kinds.values() for path in paths},
+        kept_beside=uses.kept_beside(),
     )
 
 
@@ -122,14 +176,14 @@ def _leases(folder: Path) -> list[Path]:
     return sorted(path for path in (folder / "leases").glob("*") if path.name[0] != ".")
 
 
-def kept_rows(run: Reading) -> list[Row]:
+def kept_rows(run: Reading, uses: Uses) -> list[Row]:
     """The rows that say something still, in the order of reading; of equal ones the last, for it is what counts."""
-    present = {(c.clip_id, c.sha256) for _, c in run.scan.clips() if run.is_present(c)}
+    present = {(c.clip_id, c.sha256) for _, c in run.scan.clips() if not uses.is_former(c)}
     former = {(c.clip_id, c.sha256) for _, c in run.scan.clips()} - present
     kept: dict[str, Row] = {}
     for row in run.scan.rows:
         record = row.record
-        if isinstance(record, ClipRecord) and not run.is_present(record):
+        if isinstance(record, ClipRecord) and uses.is_former(record):
             continue
         if isinstance(record, ScoreRecord) and (record.clip_id, row.data["clip_sha256"]) in former:
             continue

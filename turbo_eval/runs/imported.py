@@ -118,8 +118,9 @@ class Reported:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The run after an import. clips of wanted: what the suite asks for. table and totals: None without scores.
+    """The run after an import. clips of wanted: what the suite asks for.
 
+    table: None without scores; totals: also where a clip or a result is missing.
     unreadable: files that are no clips; left_out: results without a clip; strays: videos of no prompt.
     """
 
@@ -151,7 +152,6 @@ class Outcome:
         """What else is to be said, for people."""
         lines = [f"{self.model}: {self.clips} of {self.wanted} clips of the suite are in {self.folder}"]
         if self.totals is not None and self.table is not None:
-            stamp = f"{self.table.partial}: " if self.table.partial else ""
             if self.totals.missing:
                 absent = ", ".join(self.totals.missing)
                 lines.append(f"no total: {len(self.totals.missing)} of 16 dimensions are missing ({absent})")
@@ -161,7 +161,9 @@ class Outcome:
                     ("semantic", self.totals.semantic),
                     ("total", self.totals.total),
                 )
-                lines.append(stamp + ", ".join(f"{name} {_number(value)}" for name, value in named))
+                lines.append(", ".join(f"{name} {_number(value)}" for name, value in named))
+        elif self.table is not None:
+            lines.append(f"no total: {self.table.partial}")
         if any(d.difference is not None and abs(d.difference) > AGREES for d in self.dimensions):
             lines.append(
                 "reported and recomputed differ where the results speak of other clips than these, or where VBench ran "
@@ -189,8 +191,10 @@ class Outcome:
 
 
 def require_everything(outcome: Outcome) -> None:
-    """Incomplete (exit code 3) when a file or a result that was given could not be taken."""
+    """Incomplete (exit code 3) when something given could not be taken, or a score lacks clips."""
     found = []
+    if outcome.table is not None and outcome.table.partial:
+        found.append(f"{outcome.table.partial} that VBench's results are asked of")
     if outcome.unreadable:
         found.append(f"files that are no clips: {len(outcome.unreadable)} ({first_few(map(str, outcome.unreadable))})")
     if outcome.left_out:
@@ -198,8 +202,10 @@ def require_everything(outcome: Outcome) -> None:
     if found:
         raise Incomplete(
             found="; ".join(found),
-            expected="a clip for each result (all others are imported)",
-            run_next="the same command with the folder that holds these clips too; --allow-missing accepts it",
+            expected="every clip of each dimension with its result, for a mean over others would be another number "
+            "(what could be taken is imported)",
+            run_next="the same command with the clips and results that are missing; --allow-missing prints what there "
+            "is, stamped PARTIAL",
         )
 
 
@@ -241,7 +247,7 @@ def outcome(
             note=NOTE,
             partial=f"PARTIAL: {len(needed) - len(missing)} of {len(needed)} clips" if missing else "",
         )
-        totals = aggregate(scores, frames=frames, unscored={}).totals
+        totals = None if missing else aggregate(scores, frames=frames, unscored={}).totals
     return Outcome(
         run.folder,
         model,

@@ -1,6 +1,6 @@
 """How do runs become one that were made on machines without a shared disk?
 
-    check everything -> manifest and suite -> clips -> ledgers -> sessions
+    check everything -> manifest and suite -> clips -> ledgers -> sessions, imported.json
 
 Nothing is written before all runs are found to agree. Each clip is copied as it was published (temporary name, fsync,
 sha256 of the row, rename), and a ledger only after the clips of all its rows, whole and under its own name. So a
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from turbo_eval.provenance import environment
 from turbo_eval.records import ClipRecord
 from turbo_eval.runs.agreement import check_agreement, merged_models, merged_scope
 from turbo_eval.runs.checks import name_of
+from turbo_eval.runs.imported import IMPORTED, ImportedFile, read_imported, write_imported
 from turbo_eval.runs.reading import Reading, refuse_broken, refuse_living
 from turbo_eval.runs.scan import ledgers
 from turbo_train.errors import Incomplete, UserError
@@ -79,6 +81,7 @@ def merge_runs(out: Path, sources: Sequence[Path], stage: Stage) -> Merged:
     everything = [*there, *runs]
     check_agreement(everything)
     texts = _ledgers_to_copy(out, runs)
+    imported = _united_imports([run.folder for run in everything])
     manifest = Manifest(
         runs[0].manifest.identity,
         merged_scope([run.manifest.scope for run in everything]),
@@ -95,6 +98,8 @@ def merge_runs(out: Path, sources: Sequence[Path], stage: Stage) -> Merged:
     merged.ledgers_copied = len(texts)
     merged.ledgers_there = len({path.name for run in runs for path in ledgers(run.folder)} - set(texts))
     merged.sessions_copied = _copy_sessions(out, runs)
+    if imported != read_imported(out):
+        write_imported(out, imported)
     sync_folder(out)
     return merged
 
@@ -113,11 +118,13 @@ def require_whole(merged: Merged) -> None:
 
 def _check_names(out: Path, sources: Sequence[Path]) -> None:
     resolved = [path.resolve() for path in (out, *sources)]
-    if len(set(resolved)) < len(resolved):
+    pairs = permutations(zip((out, *sources), resolved, strict=True), 2)
+    nested = next(((a, b) for (a, inner), (b, outer) in pairs if inner.is_relative_to(outer)), None)
+    if nested is not None:
         raise UserError(
-            found=f"one folder twice among {', '.join(map(str, (out, *sources)))}",
-            expected="OUT and runs that are all different",
-            run_next="turbo-eval runs merge OUT RUN1 RUN2, OUT a new folder",
+            found=f"{nested[0]} is, or lies in, {nested[1]}",
+            expected="OUT and runs that are all different, none inside another",
+            run_next="turbo-eval runs merge OUT RUN1 RUN2, OUT a new folder beside them",
         )
 
 
@@ -146,6 +153,22 @@ def _ledgers_to_copy(out: Path, runs: Iterable[Reading]) -> dict[str, bytes]:
                     run_next="turbo-eval runs merge OUT RUN1 RUN2 with OUT a new folder",
                 )
     return found
+
+
+def _united_imports(folders: Iterable[Path]) -> dict[str, dict[str, ImportedFile]]:
+    """What was imported into any of the runs. UserError when two of them say different things of one file."""
+    united: dict[str, dict[str, ImportedFile]] = {}
+    for folder in folders:
+        for model, files in read_imported(folder).items():
+            for sha256, file in files.items():
+                there = united.setdefault(model, {}).setdefault(sha256, file)
+                if there.reported != file.reported:
+                    raise UserError(
+                        found=f"{folder / IMPORTED} reports other scores of {file.file} ({model}) than an earlier run",
+                        expected="one report of each results file",
+                        run_next="import the results again into the run that is wrong",
+                    )
+    return united
 
 
 def _copy_clips(out: Path, runs: Sequence[Reading], keys: Mapping[str, str], merged: Merged, stage: Stage) -> None:

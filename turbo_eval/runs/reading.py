@@ -7,6 +7,7 @@ is the one that last spoke of it in the ledger.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -22,20 +23,37 @@ from turbo_eval.units import Plan
 from turbo_train.errors import UserError
 
 
+class SessionFiles(Sessions):
+    """The processes of a run of which a regular file tells: reading a pipe would wait for ever."""
+
+    def names(self) -> list[str]:
+        """Every process that has ever worked here."""
+        return [name for name in super().names() if self._is_regular(name)]
+
+    def info(self, name: str) -> SessionInfo:
+        """What is known of a process."""
+        return super().info(name) if self._is_regular(name) else SessionInfo(name, False, False, float("inf"), {})
+
+    def _is_regular(self, name: str) -> bool:
+        return (self.folder / f"{name}.json").is_file()
+
+
 class Reading(Run):
     """A run, read only. UserError: not a run's folder, or one whose manifest or suite is damaged."""
 
     def __init__(self, folder: Path) -> None:
         read_manifest(folder)  # first of all: is it a run?
-        self.scan: Scan = scan(folder, Sessions(folder).alive)
+        self.scan: Scan = scan(folder, SessionFiles(folder).alive)
         super().__init__(folder, repair=False)
+        self.sessions = SessionFiles(folder)
         self.plan = Plan(self.suite, self.manifest.scope, self.manifest.identity.batch)
         self.index = {prompt.prompt_id: i for i, prompt in enumerate(self.suite.prompts)}
 
     def refresh(self) -> int:
         """Takes the rows of the scan, which is made once."""
         for row in self.scan.rows:
-            self._take(Line(row.path, row.number, row.data))
+            with suppress(ValueError):  # of another suite: `verify` names it
+                self._take(Line(row.path, row.number, row.data))
         return len(self.scan.rows)
 
     def _is_there(self, clip: ClipRecord) -> bool:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from turbo_eval.durable import stale_temporaries, write_atomically, writing
-from turbo_eval.leases import Sessions
 from turbo_eval.manifest import read_manifest
+from turbo_eval.runs.reading import SessionFiles
 from turbo_eval.runs.scan import Fault, scan
 
 BROKEN = "broken.txt"
@@ -20,7 +20,7 @@ BROKEN = "broken.txt"
 def repair_run(folder: Path) -> list[str]:
     """Mends a run's folder and returns what was done. UserError: no run, or it cannot be written."""
     read_manifest(folder)
-    alive = Sessions(folder).alive
+    alive = SessionFiles(folder).alive
     notes = []
     faults = [fault for fault in scan(folder, alive).faults]
     for path in sorted({fault.path for fault in faults}):

@@ -76,9 +76,9 @@ class Scan:
 
 
 def ledgers(folder: Path) -> list[Path]:
-    """The files of a run's ledger, in the order in which the store reads them."""
+    """The files of a run's ledger, in the order in which the store reads them. A pipe or a folder is none."""
     found = sorted((folder / "ledger").glob("*.jsonl")) if (folder / "ledger").is_dir() else []
-    return [check_contained(folder, path) for path in found]
+    return [path for path in found if check_contained(folder, path).is_file()]
 
 
 def scan(folder: Path, alive: Callable[[str], bool]) -> Scan:
@@ -147,4 +147,5 @@ def _failure(data: Mapping[str, Any]) -> Failure:
     metrics: list[Any] = take(data, "metrics", list)
     if not all(isinstance(metric, str) for metric in metrics):
         raise ValueError("field 'metrics' holds more than names")
-    return Failure(clip_id, metrics=tuple(metrics), attempts=take(data, "attempts", int), **texts)
+    numbers = {"attempts": take(data, "attempts", int), "at": take(data, "at", float)}
+    return Failure(clip_id, metrics=tuple(metrics), **numbers, **texts)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from turbo_eval.disk import readable
-from turbo_eval.leases import Sessions
 from turbo_eval.manifest import read_manifest, read_suite
 from turbo_eval.runs.checks import (
     KINDS,
@@ -22,7 +21,8 @@ from turbo_eval.runs.checks import (
     check_rows,
     check_wanted,
 )
-from turbo_eval.runs.reading import Reading
+from turbo_eval.runs.imported import IMPORTED
+from turbo_eval.runs.reading import Reading, SessionFiles
 from turbo_eval.runs.scan import scan
 from turbo_train.errors import Incomplete, UserError
 
@@ -99,7 +99,7 @@ def verify_run(folder: Path, stage: Stage) -> Verified:
     UserError: not a run's folder, or its manifest cannot be read.
     """
     manifest = read_manifest(folder)
-    sessions = Sessions(folder)
+    sessions = SessionFiles(folder)
     findings = list(check_manifest(folder, manifest))
     try:
         read_suite(folder, manifest)
@@ -128,10 +128,18 @@ def require_sound(found: Verified) -> None:
     if found.sound:
         return
     counts = [f"{len(items)} {kind}" for (kind, harmless), items in found.groups.items() if not harmless]
-    aside = any(finding.kind == "broken_line" for finding in found.findings)
+    kinds = {kind for kind, harmless in found.groups if not harmless}
+    steps = []
+    if "broken_line" in kinds:
+        steps.append(f"turbo-eval runs verify {found.run} --repair first")
+    if "outside" in kinds:
+        steps.append("replace each link that leads out of the run by the file, by hand")
+    if (Path(found.run) / IMPORTED).is_file():
+        steps.append("remove damaged clips, and the turbo-eval runs import-vbench that brought them, again")
+    else:
+        steps.append("the vbench command that made the run, again: it makes missing and damaged clips anew")
     raise Incomplete(
         found=f"{', '.join(counts)} in {found.run}",
         expected="every wanted clip and score, as they were written",
-        run_next=(f"turbo-eval runs verify {found.run} --repair first; then " if aside else "")
-        + "the vbench command that made the run, again: it makes missing and damaged clips anew",
+        run_next="; then ".join(steps),
     )

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
@@ -93,8 +96,31 @@ class Features:
         return self.get("frames", compute)
 
 
+OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
+
+
+def with_versions(scorer_id: str, *packages: str) -> str:
+    """`embedded/x@1+opencv5.0.0`: the id with the versions of the packages that compute the score.
+
+    Another version may round differently; a resumed run must not mix both in one mean. Read without importing them.
+    """
+    return "+".join([scorer_id, *(f"{package}{_version(package)}" for package in packages)])
+
+
+@cache
+def _version(package: str) -> str:
+    """OpenCV comes under several names; a package that is not there computes nothing."""
+    for name in OPENCV if package == "opencv" else (package,):
+        with suppress(metadata.PackageNotFoundError):
+            return metadata.version(name)
+    return "-absent"
+
+
 class Scorer(Protocol):
-    """One metric. `scorer_id` names formula and weights: scores of different ids are never compared."""
+    """One metric. `scorer_id` names formula, weights and the versions of what computes it (with_versions).
+
+    Scores of different ids are never compared.
+    """
 
     metric: str
     scorer_id: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from turbo_eval.scorers.base import TOO_SHORT, Clip, Features, Score
+from turbo_eval.scorers.base import TOO_SHORT, Clip, Features, Score, with_versions
 from turbo_train.errors import UserError
 from turbo_train.world.captions import Said
 from turbo_train.world.scene import BACKGROUNDS, COLOURS, MOTIONS, SHAPES
@@ -44,7 +44,7 @@ def agreement(clip: Clip) -> dict[str, bool]:
 class Oracle:
     """One metric of the oracle; the clip is read once for all of them."""
 
-    scorer_id = "embedded/oracle@2"
+    scorer_id = with_versions("embedded/oracle@2", "opencv", "numpy")
 
     def __init__(self, metric: str) -> None:
         if metric not in ORACLE_METRICS:

@@ -127,7 +127,7 @@ def test_two_that_take_over_at_once_do_not_both_get_it(tmp_path: Path, monkeypat
         seen = session.holders()
         forge(tmp_path, "far-1-ab", 0)
         hold(tmp_path, "unit", 2, "far-1-ab")
-        monkeypatch.setattr(session, "holders", lambda: seen)
+        monkeypatch.setattr(session, "holders", lambda unit=None: seen)
         assert session.acquire("unit") is None
 
 

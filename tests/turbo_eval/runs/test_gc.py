@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,44 @@ def test_what_is_of_no_use_goes_and_the_run_says_the_same(littered: Path, call: 
     assert again["freed_bytes"] == 0 and again["compact"] is None
 
 
+def former_clips(run: Path, call: Any) -> int:
+    return int(call("gc", run, "--dry-run", "--json").document["removed"]["former_clips"]["count"])
+
+
+def test_clips_that_a_process_of_the_last_day_has_made_stay(littered: Path, call: Any) -> None:
+    path = littered / "sessions" / "node1-1-aa.json"
+    run = Run(littered, repair=False)
+    [former] = {clip.key for clip in run.rows()} - set(run.keys.values())
+    path.write_text(json.dumps({**json.loads(path.read_text()), "keys": {"fast": former}}))
+    done = call("gc", littered)
+    assert done.code == 0 and len(clip_files(littered)) == 4 + 2
+    assert "2 clips stay: made by a process of the last day" in done.stdout
+    rows = (littered / "ledger").glob("*.jsonl")
+    assert sum(former in row for ledger in rows for row in ledger.read_text().splitlines()) == 2
+    os.utime(path, (time.time() - 2 * 24 * 3600,) * 2)
+    assert former_clips(littered, call) == 2
+
+
+def test_clips_of_a_model_that_the_manifest_has_lost_stay(littered: Path, call: Any) -> None:
+    path = littered / "manifest.json"
+    whole = path.read_text()
+    manifest = json.loads(whole)
+    manifest["models"] = {"other": key_fields(seed=3)}
+    path.write_text(json.dumps({**manifest, "scope": {**manifest["scope"], "models": ["other"]}}))
+    done = call("gc", littered)
+    assert done.code == 0 and "6 clips stay: the manifest knows no model fast" in done.stdout
+    path.write_text(whole)
+    assert status_of(littered).models[0].done == 4 and former_clips(littered, call) == 2
+
+
+def test_a_row_cannot_make_gc_remove_another_file_of_the_run(littered: Path, call: Any) -> None:
+    path = littered / "ledger" / "node1-1-aa.jsonl"
+    row = json.loads(path.read_text().splitlines()[0])
+    path.write_text(path.read_text() + json.dumps({**row, "path": "manifest.json"}) + "\n")
+    done = call("gc", littered)
+    assert done.code == 2 and "broken" in done.stderr and (littered / "manifest.json").exists()
+
+
 def test_open_failures_and_scores_of_lost_rows_are_kept(tmp_path: Path, call: Any) -> None:
     run = make_run(tmp_path / "run", indices=[0])
     made = open_run(run, manifest_of({"fast": key_fields()}), SUITE)
@@ -142,6 +181,7 @@ def test_a_run_that_cannot_be_written(read_only: Path, call: Any) -> None:
     assert call("gc", read_only, "--dry-run").code == 0
     done = call("gc", read_only)
     assert done.code == 2 and "cannot be written" in done.stderr
+    assert "--out" not in done.stderr and "get the right to write" in done.stderr
 
 
 def test_the_table_is_printed_again_byte_for_byte(run: Path, tmp_path: Path, call: Any) -> None:

@@ -287,12 +287,15 @@ def test_results_without_a_clip_are_listed_and_missing_clips_stamp_the_table(
     assert [item["name"] for item in document["left_out"]] == [videos[0]["video_path"]]
 
 
-def test_missing_clips_alone_are_no_error(tmp_path: Path, clips: Path, suite: str, call: Call) -> None:
+def test_missing_clips_give_no_number_unless_allowed(tmp_path: Path, clips: Path, suite: str, call: Call) -> None:
     (clips / f"{TEXTS[0]}-0.mp4").unlink()
     write_results(clips / "x_eval_results.json", {FLICKERING: (0.5, entries(clips, [0.25, 0.25, 0.75])[1:])})
-    done = call("import-vbench", clips, "--out", tmp_path / "run", "--suite", suite)
-    assert done.code == 0, done.stderr
-    assert "PARTIAL: 2 of 3 clips" in done.stdout
+    arguments = ["import-vbench", clips, "--out", tmp_path / "run", "--suite", suite]
+    done = call(*arguments)
+    assert done.code == 3 and done.stdout == "" and "PARTIAL: 2 of 3 clips" in done.stderr
+    done = call(*arguments, "--allow-missing")
+    assert done.code == 0 and "no total: PARTIAL: 2 of 3 clips" in done.stdout
+    assert call(*arguments, "--allow-missing", "--json").document["totals"] is None
 
 
 def test_what_the_static_filter_has_renumbered_is_found_by_its_bytes(tmp_path: Path, suite: str) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tiny_runs import clip_files, key_fields, make_run, tree
 from turbo_eval.leases import Session
 from turbo_eval.manifest import Scope, read_manifest
 from turbo_eval.runs.agreement import merged_scope
+from turbo_eval.runs.imported import ImportedFile, read_imported, write_imported
 from turbo_eval.runs.merge import Merged, merge_runs
 from turbo_eval.store import Run
 
@@ -40,7 +42,7 @@ def test_halves_become_a_whole_run(nodes: tuple[Path, Path], tmp_path: Path, cal
     assert call("verify", out).code == 0 and call("status", out, "--json").document["state"] == "complete"
     for node in nodes:
         for name, data in tree(node).items():
-            if name != "manifest.json" and not name.startswith("sessions/"):
+            if name not in ("manifest.json", ".lock") and not name.startswith("sessions/"):
                 assert (out / name).read_bytes() == data
     assert len(Run(out, repair=False).scores()) == 4
     assert "vbench command with --out" in call("merge", out, *nodes).stdout
@@ -201,3 +203,21 @@ def test_mistaken_folders(run: Path, tmp_path: Path, call: Any) -> None:
 def test_an_output_folder_that_cannot_be_written(read_only: Path, tmp_path: Path, call: Any) -> None:
     done = call("merge", read_only.parent / "new", read_only)
     assert done.code == 2 and "cannot be written" in done.stderr
+
+
+def test_a_run_inside_another_is_refused(run: Path, tmp_path: Path, call: Any) -> None:
+    before = tree(tmp_path)
+    for out, source in ((run / "out", run), (tmp_path, run)):
+        done = call("merge", out, source)
+        assert done.code == 2 and "lies in" in done.stderr and tree(tmp_path) == before
+
+
+def test_what_was_imported_goes_along(nodes: tuple[Path, Path], tmp_path: Path, call: Any) -> None:
+    first, second = (ImportedFile(f"{name}.json", name * 64, {"color": 0.5}) for name in "ab")
+    write_imported(nodes[0], {"fast": {first.sha256: first}})
+    write_imported(nodes[1], {"fast": {second.sha256: second}})
+    assert call("merge", tmp_path / "out", *nodes).code == 0
+    assert read_imported(tmp_path / "out") == {"fast": {first.sha256: first, second.sha256: second}}
+    write_imported(nodes[1], {"fast": {first.sha256: replace(first, reported={"color": 0.25})}})
+    done = call("merge", tmp_path / "other", *nodes)
+    assert done.code == 2 and "reports other scores of a.json" in done.stderr and not (tmp_path / "other").exists()

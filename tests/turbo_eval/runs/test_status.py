@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from tiny_runs import METRIC, SUITE, add, hand_over, key_fields, make_run, manif
 from turbo_eval.leases import Session, boot_id
 from turbo_eval.runs.status import status_of
 from turbo_eval.store import Failure, open_run
+from turbo_train.exits import exit_code_of
 
 
 def stamps(folder: Path) -> dict[str, int]:
@@ -159,3 +162,31 @@ def test_a_process_that_writes_meanwhile_is_read_up_to_its_last_whole_line(tmp_p
             stream.write(b'{"half": ')
         status = status_of(run.folder)
     assert (status.models[0].done, status.broken_lines, status.torn_lines) == (2, 0, 0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="named pipes")
+def test_pipes_and_folders_are_no_ledgers_and_no_sessions(run: Path, call: Any) -> None:
+    os.mkfifo(run / "ledger" / "pipe.jsonl")
+    os.mkfifo(run / "sessions" / "pipe.json")
+    (run / "ledger" / "folder.jsonl").mkdir()
+    (run / "sessions" / "folder.json").mkdir()
+    assert call("status", run, "--json").document["state"] == "complete"
+    assert call("verify", run, "--repair").code == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGPIPE")
+def test_a_reader_that_leaves_is_no_bug(run: Path) -> None:
+    reader, pipe = os.pipe()
+    os.close(reader)
+    program = "from turbo_eval.cli import app; app()"
+    command = [sys.executable, "-c", program, "runs", "status", str(run)]
+    done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True)
+    os.close(pipe)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_another_broken_pipe_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> int:
+        raise BrokenPipeError("of a worker")
+
+    assert exit_code_of(work) == 4 and "of a worker" in capsys.readouterr().err

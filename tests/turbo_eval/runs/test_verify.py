@@ -218,3 +218,15 @@ def test_scores_that_are_not_the_ledgers(run: Path, call: Any) -> None:
     assert counts(run) == {"results": 1} and call("verify", run).code == 3
     (run / "results.json").write_text("{}")
     assert counts(run) == {"results": 1}
+
+
+def test_advice_fits_what_was_found(run: Path, tmp_path: Path, call: Any) -> None:
+    clip = clip_files(run)[0]
+    clip.rename(tmp_path / "elsewhere.mp4")
+    clip.symlink_to(tmp_path / "elsewhere.mp4")
+    done = call("verify", run)
+    assert done.code == 3 and "replace each link that leads out of the run by the file, by hand" in done.stderr
+    assert "the vbench command that made the run" in done.stderr
+    (run / "imported.json").write_text("{}")
+    done = call("verify", run)
+    assert "runs import-vbench that brought them" in done.stderr and "the vbench command" not in done.stderr

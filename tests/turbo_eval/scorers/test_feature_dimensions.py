@@ -73,13 +73,14 @@ def test_a_cut_costs_consistency(world_clip):
 
 def test_judges_give_their_own_cosines_and_carry_their_weights_in_their_id(judge_weights: Path, world_clip):
     import hashlib
+    from importlib import metadata
 
     import torch
 
     clip = world_clip("red", "circle", "left", "gray")
     judge = load_video_judge(judge_weights / "judge_video")
     digest = hashlib.sha256((judge_weights / "judge_video" / "model.safetensors").read_bytes()).hexdigest()
-    assert judge.encoder_id == f"embedded/judge-video@{digest[:8]}"
+    assert judge.encoder_id == f"embedded/judge-video@{digest[:8]}+torch{metadata.version('torch')}"
     score = OverallConsistency(judge).score(clip, Features(clip))
     frames_BTCHW = torch.from_numpy(clip.frames_THWC).permute(0, 3, 1, 2)[None].float() / 255
     expected = judge.model.score(frames_BTCHW, [clip.prompt.prompt]).item()

@@ -13,6 +13,7 @@ from turbo_eval.scorers.vbench import spec
 from turbo_eval.scorers.vbench.dynamic_degree import DynamicDegree, is_dynamic, radius, sampled_indices
 from turbo_eval.scorers.vbench.encoders.dense_flow import OpenCvFlow, enlargement
 from turbo_eval.scorers.vbench.motion_smoothness import TOO_SHORT_TO_INTERPOLATE, MotionSmoothness, smoothness
+from turbo_train.world.oracle import read
 from turbo_train.world.scene import BACKGROUNDS, DIRECTION, MOTIONS
 
 GOLDEN = json.loads(
@@ -147,3 +148,23 @@ def test_clips_that_are_too_short_are_unscored(world_clip):
     assert MotionSmoothness(FLOW).score(shortened(clip, 3), Features(clip)).value is not None
     fast = Clip(clip.clip_id, clip.prompt, clip.frames_THWC[:2], 30.0)
     assert DynamicDegree(FLOW).score(fast, Features(fast)).unscored == TOO_SHORT
+
+
+def test_flow_half_way_frame_and_oracle_do_not_depend_on_the_number_of_threads(world_clip):
+    import cv2
+
+    clip = world_clip("red", "circle", "left", "gray").frames_THWC
+
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 256, (2, 24, 32, 3), dtype=np.uint8)
+    pair = [cv2.resize(frame, (320, 256), interpolation=cv2.INTER_CUBIC) for frame in small]
+    pair[1] = np.roll(pair[0], (3, 5), (0, 1)) // 2 + pair[1] // 2
+    threads = cv2.getNumThreads()
+    try:
+        found = []
+        for count in (1, 2, 7):
+            cv2.setNumThreads(count)
+            found.append((FLOW.flow(*pair).tobytes(), FLOW.middle(*pair).tobytes(), read(clip)))
+    finally:
+        cv2.setNumThreads(threads)
+    assert found[0] == found[1] == found[2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,10 @@ def test_every_metric_is_scored_or_has_its_reason(judge_weights: Path):
         "embedded/oracle",
         f"vbench/{spec.TEMPORAL_FLICKERING}",
     }
+    versions = {s.scorer_id.split("@")[0]: s.scorer_id.split("+")[1:] for s in scorers}
+    vision = [f"opencv{metadata.version('opencv-python-headless')}", f"numpy{metadata.version('numpy')}"]
+    assert versions["embedded/oracle"] == versions["embedded/dense-flow-dis"] == vision
+    assert versions[f"vbench/{spec.TEMPORAL_FLICKERING}"] == vision[1:]
 
 
 def test_each_backbone_is_loaded_once(judge_weights: Path, monkeypatch):

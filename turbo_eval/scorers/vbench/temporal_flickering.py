@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from turbo_eval.scorers.base import TOO_SHORT, Clip, Features, Score
+from turbo_eval.scorers.base import TOO_SHORT, Clip, Features, Score, with_versions
 from turbo_eval.scorers.vbench.spec import TEMPORAL_FLICKERING
 
 
@@ -27,7 +27,7 @@ class TemporalFlickering:
     """The scorer; it has no encoder, so it is VBench's own number in every tier."""
 
     metric = TEMPORAL_FLICKERING
-    scorer_id = f"vbench/{TEMPORAL_FLICKERING}@1"
+    scorer_id = with_versions(f"vbench/{TEMPORAL_FLICKERING}@1", "numpy")
 
     def score(self, clip: Clip, features: Features) -> Score:
         """Of the decoded frames."""

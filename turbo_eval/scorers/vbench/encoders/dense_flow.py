@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from turbo_eval.scorers.base import with_versions
 from turbo_eval.scorers.vbench.encoders import ByteArray, FloatArray
 
 WORKING_SIDE_PX = 128
@@ -24,9 +25,12 @@ STRUCTURE_FLOOR = 100.0  # w_0: a gradient of 10 grey levels per pixel counts ha
 
 
 class OpenCvFlow:
-    """DenseFlow and FrameInterpolator of the embedded tier. Deterministic; it has no weights."""
+    """DenseFlow and FrameInterpolator of the embedded tier; it has no weights.
 
-    encoder_id = "embedded/dense-flow-dis@1"
+    Deterministic: the same bytes with any number of OpenCV's threads, so a machine's cores change no score.
+    """
+
+    encoder_id = with_versions("embedded/dense-flow-dis@1", "opencv", "numpy")
 
     def flow(self, first_HWC: ByteArray, second_HWC: ByteArray) -> FloatArray:
         """(H, W, 2) motion in px, x then y, from first to second."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from turbo_eval.scorers.base import with_versions
 from turbo_eval.scorers.vbench.encoders import FloatArray
 from turbo_train.rewards.openclip import OpenClipModel, load_openclip
 from turbo_train.rewards.viclip import ViCLIPModel, load_viclip
@@ -58,9 +59,9 @@ class VideoJudge:
 
 def load_image_judge(folder: Path) -> ImageJudge:
     """The image judge of a folder, on the CPU. Raises UserError where it is incomplete."""
-    return ImageJudge(load_openclip(folder), f"embedded/judge-image@{weights_id(folder)}")
+    return ImageJudge(load_openclip(folder), with_versions(f"embedded/judge-image@{weights_id(folder)}", "torch"))
 
 
 def load_video_judge(folder: Path) -> VideoJudge:
     """The video judge of a folder, on the CPU. Raises UserError where it is incomplete."""
-    return VideoJudge(load_viclip(folder), f"embedded/judge-video@{weights_id(folder)}")
+    return VideoJudge(load_viclip(folder), with_versions(f"embedded/judge-video@{weights_id(folder)}", "torch"))

@@ -1,0 +1,58 @@
+"""Does the content key change with everything that can change pixels, and with nothing else?"""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from turbo_eval import keys
+from turbo_eval.keys import ModelIdentity, content_key, files_sha256, key_fields
+from turbo_eval.provenance import cpu_field
+
+STUDENT = ModelIdentity("fast", "student", 4, 7.5, "cd" * 32)
+SETTINGS: dict[str, Any] = {"seed": 0, "batch": 4, "threads": 1, "lossless": True, "device": "cpu AuthenticAMD AVX2"}
+
+
+def key(model: ModelIdentity = STUDENT) -> str:
+    return content_key(key_fields(model, **SETTINGS))
+
+
+def test_variables_that_change_rounding_change_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in keys.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    plain, finished = key(), key(ModelIdentity("videos"))
+    monkeypatch.setenv("HOSTNAME", "elsewhere")
+    assert key() == plain
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    assert key() != plain and key(ModelIdentity("videos")) == finished
+
+
+def test_the_code_that_makes_clips_is_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = key_fields(STUDENT, **SETTINGS)
+    assert len(fields["code_sha256"]) == 64 and "numpy" in fields["packages"]
+    assert "code_sha256" not in key_fields(ModelIdentity("videos"), **SETTINGS)
+    names = {f"{root.name}/{path.relative_to(root).as_posix()}" for root, path in keys._code_files()}
+    assert {"turbo_eval/generators/latent.py", "turbo_train/video_io.py", "turbo_train/nets/vae.py"} <= names
+    assert {"turbo_train/sampling/ddim.py", "turbo_train/diffusion/schedule.py"} <= names
+    before = key()
+    monkeypatch.setattr(keys, "_code_sha256", lambda: "0" * 64)
+    assert key() != before
+
+
+def test_the_device_class_names_the_makers_of_the_kernels() -> None:
+    from turbo_eval.generators.device import device_class
+
+    kind, maker, capability = device_class("cpu").split(" ", 2)
+    assert kind == "cpu" and maker in (cpu_field("vendor_id"), platform.machine()) and capability
+
+
+def test_names_and_bytes_count_and_line_ends_do_not(tmp_path: Path) -> None:
+    a, b, c = (tmp_path / name for name in "abc")
+    a.write_bytes(b"one\ntwo\n")
+    b.write_bytes(b"one\r\ntwo\r\n")
+    c.write_bytes(b"one\ntwo")
+    assert files_sha256({"x": a, "y": c}) == files_sha256({"y": c, "x": b})
+    assert len({files_sha256({"x": a}), files_sha256({"x": c}), files_sha256({"y": a})}) == 3
