@@ -142,10 +142,10 @@ def _record(data: Mapping[str, Any]) -> Record:
 
 
 def _failure(data: Mapping[str, Any]) -> Failure:
-    texts = {name: take(data, name, str) for name in ("key", "stage", "error", "traceback")}
+    key, stage, error, trace = (take(data, name, str) for name in ("key", "stage", "error", "traceback"))
     clip_id = (take(data, "model", str), take(data, "prompt_id", str), take(data, "sample_index", int))
     metrics: list[Any] = take(data, "metrics", list)
     if not all(isinstance(metric, str) for metric in metrics):
         raise ValueError("field 'metrics' holds more than names")
-    numbers = {"attempts": take(data, "attempts", int), "at": take(data, "at", float)}
-    return Failure(clip_id, metrics=tuple(metrics), **numbers, **texts)
+    attempts, at = take(data, "attempts", int), take(data, "at", float)
+    return Failure(clip_id, key, stage, tuple(metrics), error, trace, attempts, at)
