@@ -75,7 +75,7 @@ class Sessions:
         """What is known of a process. A file that is no session, or a symbolic link, is nobody's."""
         path = self.folder / f"{name}.json"
         try:
-            content = None if path.is_symlink() else json.loads(path.read_text(encoding="utf-8"))
+            content = None if path.is_symlink() or not path.is_file() else json.loads(path.read_text(encoding="utf-8"))
             age_s = self._age_s(name, path.stat().st_mtime)
         except (OSError, ValueError):
             content = None

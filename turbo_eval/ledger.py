@@ -63,6 +63,8 @@ class Ledger:
         """Rows that were not read before, by file and line. UserError names a line that is not a row."""
         for path in sorted(self.folder.glob("*.jsonl")) if self.folder.is_dir() else ():
             check_contained(self.folder.parent, path)
+            if not path.is_file():  # a folder or a pipe is no ledger
+                continue
             start, number = self._read.get(path, (0, 0))
             try:
                 size = path.stat().st_size

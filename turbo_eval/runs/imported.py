@@ -235,12 +235,13 @@ def outcome(
     table = totals = None
     if scores:
         gaps = list(_gaps(plan, model, wanted, set(clips), scores))
-        missing = {gap.clip_id for gap in gaps if gap.unscored != PASSED_OVER.get(gap.metric)}
-        everything = sorted([*scores, *gaps], key=lambda score: score.sort_key)
+        beside = _beside(run.folder, plan, model)
+        everything = sorted([*scores, *gaps, *beside], key=lambda score: score.sort_key)
+        missing = {s.clip_id for s in everything if s.unscored is not None and s.unscored != PASSED_OVER.get(s.metric)}
         needed = {s.clip_id for s in everything}
         table = build_table(
             everything,
-            models=[model],
+            models=[model, *sorted({score.model for score in beside})],
             suite=plan.suite.name,
             groups={d.name: str(d.group) for d in spec.DIMENSIONS},
             unscored={name: NO_RESULT for name in spec.NAMES if name not in {score.metric for score in scores}},
@@ -260,6 +261,18 @@ def outcome(
         tuple(left_out),
         strays,
     )
+
+
+def _beside(folder: Path, plan: Plan, model: str) -> list[ScoreRecord]:
+    """Scores and gaps of the other model in the run that was imported, to set beside this one; of two others, none."""
+    others = [name for name in read_imported(folder) if name != model]
+    if len(others) != 1:
+        return []
+    run = Run(folder, repair=False)  # with the content keys of every model, not of this one alone
+    wanted = dict(plan.clip_ids(others[0]))
+    there = {clip.clip_id for clip in run.clips() if clip.clip_id in wanted}
+    scores = [s for s in run.scores((name, SCORER) for name in spec.NAMES) if s.clip_id in there]
+    return [*scores, *_gaps(plan, others[0], wanted, there, scores)]
 
 
 def _gaps(
