@@ -97,13 +97,13 @@ def require_complete(short: Shortfall, *, allow_missing: bool, max_failures: int
 
 def require_some(job: Job, short: Shortfall) -> None:
     """UserError when not one clip of a folder can be read: that is a wrong folder, not a gap in it."""
-    reasons = dict(short.missing)
     for contestant in job.contestants:
         ids = [clip_id for clip_id, _ in job.plan.clip_ids(contestant.name)]
         if contestant.entry is None and job.videos and not any(job.run.clip(clip_id) for clip_id in ids):
-            with_file = [reasons[clip_id] for clip_id in ids if reasons[clip_id] != NO_FILE]
+            reasons = [why for clip_id, why in short.missing if clip_id[0] == contestant.name and why != NO_FILE]
+            why = reasons[0] if reasons else NO_FILE
             raise UserError(
-                found=f"none of the {len(with_file)} clips in {job.videos.folder} can be read: {next(iter(with_file), NO_FILE)}",
+                found=f"none of the {len(reasons)} clips in {job.videos.folder} can be read: {why}",
                 expected="video files that decode to their last frame",
                 run_next="make the clips again, or check the copy",
             )
