@@ -1,0 +1,144 @@
+"""How does the published VideoCrafter2 checkpoint become a teacher? Split into three networks, every key accounted for.
+
+2,039 entries: model.diffusion_model.* (UNet), first_stage_model.* (autoencoder), cond_stage_model.model.* (text tower)
+and 13 tables of the noise schedule at the root, which are compared with ours and not used. Loading is strict; a pickle
+may hold tensors only (torch's weights_only).
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from turbo_train.diffusion.schedule import make_schedule
+from turbo_train.errors import UserError
+from turbo_train.nets.teacher import Model
+from turbo_train.nets.vae import FrameVAE
+from turbo_train.nets.videocrafter2.denoiser import VideoCrafter2Denoiser
+from turbo_train.nets.videocrafter2.text import TextConfig, new_tower, text_of
+from turbo_train.nets.videocrafter2.unet import UNetConfig, VideoCrafterUNet
+from turbo_train.nets.videocrafter2.vae import VAEConfig, official_layout, vae_of
+
+UNET, FIRST_STAGE, COND_STAGE = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.model."
+TABLES = (
+    "betas",
+    "alphas_cumprod",
+    "alphas_cumprod_prev",
+    "sqrt_alphas_cumprod",
+    "sqrt_one_minus_alphas_cumprod",
+    "log_one_minus_alphas_cumprod",
+    "sqrt_recip_alphas_cumprod",
+    "sqrt_recipm1_alphas_cumprod",
+    "posterior_variance",
+    "posterior_log_variance_clipped",
+    "posterior_mean_coef1",
+    "posterior_mean_coef2",
+)
+SCALE_TABLE, SCALE_LENGTH = "scale_arr", 1400
+NUM_TRAIN_STEPS = 1000
+BETA_START, BETA_END = 0.00085, 0.012  # arXiv 2401.09047's configuration, as Stable Diffusion's
+FRAMES, FPS = 16, 16  # T2V-Turbo's (arXiv 2405.18750, section 5)
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """Sizes of the three networks. latent_size: height and width of a clip's latents, 320x512 pixels by default."""
+
+    unet: UNetConfig = field(default_factory=UNetConfig)
+    vae: VAEConfig = field(default_factory=VAEConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    latent_size: tuple[int, int] = (40, 64)
+
+
+def layout(config: CheckpointConfig) -> dict[str, torch.Size]:
+    """Key -> shape of a whole checkpoint."""
+    with torch.device("meta"):
+        unet, tower = VideoCrafterUNet(config.unet), new_tower(config.text)
+    shapes = {key: torch.Size((NUM_TRAIN_STEPS,)) for key in TABLES} | {SCALE_TABLE: torch.Size((SCALE_LENGTH,))}
+    shapes |= {UNET + key: value.shape for key, value in unet.state_dict().items()}
+    shapes |= {FIRST_STAGE + key: shape for key, shape in official_layout(config.vae).items()}
+    shapes |= {COND_STAGE + key: value.shape for key, value in tower.state_dict().items()}
+    return shapes | {COND_STAGE + "logit_scale": torch.Size(())}
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .ckpt, .pt or .safetensors file on the CPU. UserError: missing, cut off, or code in it."""
+    if not path.is_file():
+        raise UserError(found=f"no file {path}", expected="a checkpoint", run_next="turbo-eval weights list")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        mapped = zipfile.is_zipfile(path)  # torch before 1.6 wrote plain pickles, which cannot be mapped
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            found=f"{path} holds more than tensors: {str(error).splitlines()[0]}",
+            expected="tensors only: a pickle with code in it is not opened",
+            run_next="the published file, checked by its sha256",
+        ) from error
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        raise UserError(
+            found=f"{path} cannot be read ({str(error).splitlines()[0]})",
+            expected="a whole checkpoint",
+            run_next="download it again",
+        ) from error
+    state = content.get("state_dict", content) if isinstance(content, dict) else content
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(found=f"{path} holds no state dict", expected="names and tensors", run_next="another file")
+    return state
+
+
+def check_layout(state: Mapping[str, Tensor], want: Mapping[str, torch.Size], where: Path) -> None:
+    """UserError that lists what is missing, unknown or of another shape."""
+    wrong = [f"missing {key}" for key in want if key not in state]
+    wrong += [f"unknown {key}" for key in state if key not in want]
+    wrong += [
+        f"{key} of shape {tuple(state[key].shape)}, not {tuple(shape)}"
+        for key, shape in want.items()
+        if key in state and state[key].shape != shape
+    ]
+    if wrong:
+        more = ", ..." if len(wrong) > 3 else ""
+        raise UserError(
+            found=f"{len(wrong)} of {len(want)} keys of {where} differ: {', '.join(wrong[:3])}{more}",
+            expected="VideoCrafter2's checkpoint (model.ckpt of VideoCrafter2, 320x512)",
+            run_next="turbo-eval weights verify",
+        )
+
+
+def load_checkpoint(path: Path, config: CheckpointConfig | None = None) -> Model:
+    """The teacher of a published checkpoint, float32, in eval mode, without gradients. UserError: `check_layout`'s."""
+    config = config or CheckpointConfig()
+    state = read_tensors(path)
+    check_layout(state, layout(config), path)
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {key.removeprefix(prefix): v.float() for key, v in state.items() if key.startswith(prefix)}
+
+    with torch.device("meta"):
+        unet = VideoCrafterUNet(config.unet)
+    unet.load_state_dict(part(UNET), strict=True, assign=True)
+    denoiser = VideoCrafter2Denoiser(unet.eval())
+    vae = FrameVAE(vae_of(part(FIRST_STAGE), config.vae))
+    text = text_of(part(COND_STAGE), config.text)
+    for network in (denoiser, vae, text):
+        network.eval().requires_grad_(False)
+    return Model(
+        name=path.stem,
+        denoiser=denoiser,
+        text=text,
+        vae=vae,
+        schedule=make_schedule(BETA_START, BETA_END, NUM_TRAIN_STEPS),
+        latent_shape=(config.unet.in_channels, FRAMES, *config.latent_size),
+        fps=FPS,
+        timestep_cond_dim=config.unet.time_cond_proj_dim,
+        folder=path.parent,
+    )

@@ -1,0 +1,59 @@
+"""How does VideoCrafter2's UNet speak to us? Behind the Denoiser protocol, with sizes that it can halve."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from turbo_train.errors import UserError
+from turbo_train.nets.videocrafter2.unet import VideoCrafterUNet
+
+DEFAULT_FPS = 16  # T2V-Turbo's training data (arXiv 2405.18750, section 5)
+
+
+class VideoCrafter2Denoiser(nn.Module):
+    """A VideoCrafterUNet as a Denoiser. It predicts the noise."""
+
+    prediction_type = "epsilon"
+
+    def __init__(self, unet: VideoCrafterUNet) -> None:
+        super().__init__()
+        self.unet = unet
+
+    @property
+    def timestep_cond_dim(self) -> int | None:
+        """Width of the guidance embedding it wants, or None."""
+        return self.unet.config.time_cond_proj_dim
+
+    @property
+    def size_multiple(self) -> int:
+        """Height and width of latents are multiples of this: every level but the last halves them."""
+        return int(2 ** (len(self.unet.config.channel_mult) - 1))
+
+    def forward(
+        self,
+        x_BCTHW: Tensor,
+        t_B: Tensor,
+        context_BLD: Tensor,
+        *,
+        fps: int | Tensor | None = None,
+        timestep_cond_BE: Tensor | None = None,
+        motion_cond_BE: Tensor | None = None,
+    ) -> Tensor:
+        """Output of x's shape, in the network's dtype. ValueError for a guidance embedding that is missing or unwanted.
+
+        UserError for latents that the network cannot halve often enough.
+        """
+        if (timestep_cond_BE is None) != (self.timestep_cond_dim is None):
+            got = None if timestep_cond_BE is None else timestep_cond_BE.shape[1]
+            raise ValueError(f"guidance embedding of width {got}, the network wants {self.timestep_cond_dim}")
+        height, width = x_BCTHW.shape[3:]
+        if height % self.size_multiple or width % self.size_multiple:
+            raise UserError(
+                found=f"latents of {height}x{width}",
+                expected=f"multiples of {self.size_multiple} in both (frames: of {8 * self.size_multiple} pixels)",
+                run_next="another size, such as 320x512 pixels",
+            )
+        out: Tensor = self.unet(
+            x_BCTHW, t_B, context_BLD, DEFAULT_FPS if fps is None else fps, timestep_cond_BE, motion_cond_BE
+        )
+        return out
