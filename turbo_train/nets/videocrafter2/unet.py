@@ -119,9 +119,9 @@ class VideoCrafterUNet(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """Of the weights, wherever `.to()` has brought them."""
-        first = self.time_embed[0]
-        assert isinstance(first, nn.Linear)
-        return first.weight.dtype
+        norm = self.out[0]  # a layer that LoRA leaves alone
+        assert isinstance(norm, nn.GroupNorm)
+        return norm.weight.dtype
 
     def embed(self, t_B: Tensor, fps_B: Tensor, cond_BE: Tensor | None, motion_BE: Tensor | None) -> Tensor:
         """(B, 4 base): time, frames per second, guidance and motion."""
