@@ -14,12 +14,12 @@ from typing import Any
 from turbo_eval.pipeline import Job
 from turbo_eval.records import ClipId, ScoreRecord
 from turbo_eval.scorers.base import UnreadableClip, score_clips
+from turbo_eval.store import DAMAGED
 from turbo_eval.worker import IMPORT, NO_FILE
 from turbo_train.errors import Incomplete, UserError
 
 NOT_YET = "not made yet"
 NOT_SCORED = "not scored yet"
-DAMAGED = "its file was changed or removed"
 SHOWN = 3
 
 

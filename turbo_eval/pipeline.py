@@ -6,7 +6,6 @@ call goes on where the first was stopped, and a third only prints.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from turbo_eval.keys import key_fields
 from turbo_eval.leases import Session
 from turbo_eval.manifest import MANIFEST, Manifest, RunIdentity, Scope, read_manifest
 from turbo_eval.prompt_suite import Suite
-from turbo_eval.provenance import Environment, environment
+from turbo_eval.provenance import Environment, cores, environment
 from turbo_eval.records import ClipId, ClipRecord, Prompt, ScoreRecord
 from turbo_eval.scorers.base import Scorer, applies
 from turbo_eval.scorers.registry import build_scorers
@@ -168,13 +167,9 @@ def prepare(request: Request) -> Job:
 def _identity(folder: Path, request: Request, suite: str, sha256: str) -> RunIdentity:
     """Batch and threads as the command says, else as the run that is there says, else the defaults."""
     there = read_manifest(folder).identity if (folder / MANIFEST).is_file() else None
-    default = RunIdentity(suite, sha256, BATCH, _cores())
+    default = RunIdentity(suite, sha256, BATCH, cores())
     known = replace(there or default, suite=suite, suite_sha256=sha256)
     return replace(known, batch=request.batch or known.batch, threads=request.threads or known.threads)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _use_threads(count: int) -> None:

@@ -19,6 +19,7 @@ from turbo_eval.contestants import Contestant, Request
 from turbo_eval.disk import MARGIN, readable, room_of
 from turbo_eval.manifest import MANIFEST, changed_keys, check_same
 from turbo_eval.pipeline import Draft, Job, draft
+from turbo_eval.printing import duration
 from turbo_eval.records import ClipId, ClipRecord, Prompt
 from turbo_eval.scorers.base import Clip, applies, open_clip, score_clips
 from turbo_eval.store import Run
@@ -218,7 +219,7 @@ def rows(found: Forecast) -> tuple[list[dict[str, str]], list[str]]:
             "micro-batches": f"{m.micro_batches}",
             "s per clip": "-" if m.clip_s is None else f"{m.clip_s:.3g}",
             "s per score": "-" if m.score_s is None else f"{m.score_s:.3g}",
-            "time": _duration(m.time_s),
+            "time": "-" if m.time_s is None else duration(m.time_s),
             "disk": "-" if m.disk_bytes is None else readable(m.disk_bytes),
         }
         for m in found.models
@@ -228,10 +229,3 @@ def rows(found: Forecast) -> tuple[list[dict[str, str]], list[str]]:
     if any(m.clip_s is not None or m.score_s is not None for m in found.models):
         lines.append("time: of one process, calibrated on a few clips; n processes share it (--shard, or one folder)")
     return table, lines
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    hours, rest = divmod(round(seconds), 3600)
-    return f"{hours} h {rest // 60:02d} min" if hours else f"{rest // 60} min {rest % 60:02d} s"

@@ -11,6 +11,12 @@ import typer
 WIDTH_IN_FILES = 140  # columns when stdout is no terminal
 
 
+def duration(seconds: float) -> str:
+    """`1 h 05 min`, `6 min 30 s`."""
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours} h {rest // 60:02d} min" if hours else f"{rest // 60} min {rest % 60:02d} s"
+
+
 def print_json(document: object) -> None:
     """One JSON document. ValueError for NaN and infinities."""
     typer.echo(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))

@@ -84,7 +84,7 @@ def environment() -> Environment:
         python=platform.python_version(),
         platform=platform.platform(),
         cpu=_cpu(),
-        cores=_cores(),
+        cores=cores(),
         threads=_threads(),
         gpus=_gpus(),
         gpu_driver=_driver(),
@@ -121,7 +121,8 @@ def _cpu() -> str:
     return cpu_field("model name") or platform.processor() or platform.machine()  # processor() is empty on Linux
 
 
-def _cores() -> int:
+def cores() -> int:
+    """CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -132,7 +133,7 @@ def _threads() -> int:
     if torch is not None:
         return int(torch.get_num_threads())
     declared = os.environ.get("OMP_NUM_THREADS", "")
-    return int(declared) if declared.isdigit() else _cores()
+    return int(declared) if declared.isdigit() else cores()
 
 
 def _gpus() -> tuple[str, ...]:

@@ -18,7 +18,7 @@ SCHEMA_VERSION = 2
 ClipId = tuple[str, str, int]  # (model, prompt_id, sample_index)
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")  # model and prompt ids become file names
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 _T = TypeVar("_T")
 
 
@@ -121,7 +121,7 @@ class ClipRecord:
         if not plain or len(parts) != 3 or parts[0] != "clips":  # what a row names may be removed (runs/gc.py)
             raise ValueError(f"path {self.path!r} is not clips/<folder>/<file>")
         for digest in (self.sha256, self.key, self.suite_sha256):
-            if not _SHA256.fullmatch(digest):
+            if not SHA256.fullmatch(digest):
                 raise ValueError(f"sha256 {digest!r}")
         counts = (self.size_bytes, self.frames, self.height_px, self.width_px)
         if self.sample_index < 0 or min(counts) < 1 or not 0 < self.fps < math.inf:

@@ -23,6 +23,8 @@ from turbo_eval.manifest import Manifest, begin, check_same, is_new, read_manife
 from turbo_eval.prompt_suite import Suite
 from turbo_eval.records import ClipId, ClipRecord, ScoreRecord, check_name
 
+DAMAGED = "its file was changed or removed"
+
 
 @dataclass(frozen=True)
 class Failure:

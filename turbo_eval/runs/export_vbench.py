@@ -21,14 +21,14 @@ from turbo_eval.disk import MARGIN, check_room
 from turbo_eval.durable import check_contained, publish, sha256_of, stale_temporaries, sync_folder, writer, writing
 from turbo_eval.records import ClipRecord, check_name
 from turbo_eval.runs.export_record import SUFFIX, ExportedClip, ExportRecord, read_record, record_path, write_record
+from turbo_eval.runs.vbench_matches import spell
 from turbo_eval.runs.vbench_names import check_distinct, first_few, name_warnings, vbench_name, why_impossible
 from turbo_eval.screen import say, stage
-from turbo_eval.store import Run
+from turbo_eval.store import DAMAGED, Run
 from turbo_eval.units import Plan
 from turbo_train.errors import Incomplete, UserError
 from turbo_train.exits import finishing
 
-DAMAGED = "its file was changed or removed"
 NOT_MADE = "not made yet"
 ANOTHER = "a new or empty folder, or an earlier export of the same run"
 
@@ -152,7 +152,7 @@ class _Job:
         for clip_id, _ in plan.clip_ids(model):
             if run.clip(clip_id) is None:
                 failure = run.failure(clip_id)
-                self.missing.append((_spell(clip_id[1], clip_id[2]), failure.error if failure else NOT_MADE))
+                self.missing.append((spell(clip_id), failure.error if failure else NOT_MADE))
         self.unnameable: list[tuple[str, str]] = []
         self.named: list[tuple[str, ClipRecord]] = []
         recorded = {}
@@ -226,7 +226,7 @@ class _Job:
                 if self._copy(number, name, clip):
                     copied += 1
                 else:
-                    self.missing.append((_spell(clip.prompt_id, clip.sample_index), DAMAGED))
+                    self.missing.append((spell(clip.clip_id), DAMAGED))
                 advance(1)
             with writing(self.folder):
                 sync_folder(self.folder)
@@ -255,10 +255,6 @@ def _copy_bytes(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
     except FileNotFoundError as error:
         raise _Changed from error
-
-
-def _spell(prompt_id: str, sample_index: int) -> str:
-    return f"{prompt_id}-{sample_index}"
 
 
 def _may_be_alive(name: str) -> bool:

@@ -7,18 +7,16 @@ looks at a run or repairs it reads all the other lines too.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from turbo_eval.durable import check_contained
-from turbo_eval.records import ClipRecord, ScoreRecord, take
+from turbo_eval.records import SHA256, ClipRecord, ScoreRecord, take
 from turbo_eval.store import Failure
 from turbo_train.errors import UserError
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 Record = ClipRecord | ScoreRecord | Failure | None  # None: a row of relief
 
 
@@ -129,7 +127,7 @@ def _record(data: Mapping[str, Any]) -> Record:
     if kind == "clip":
         return ClipRecord.from_json(data)
     if kind == "score":
-        if not _SHA256.fullmatch(take(data, "clip_sha256", str)):
+        if not SHA256.fullmatch(take(data, "clip_sha256", str)):
             raise ValueError("field 'clip_sha256' is no sha256")
         return ScoreRecord.from_json(data)
     if kind == "failed":

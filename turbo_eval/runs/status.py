@@ -16,6 +16,7 @@ from typing import Any
 
 from turbo_eval.disk import readable
 from turbo_eval.leases import SessionInfo
+from turbo_eval.printing import duration
 from turbo_eval.records import ClipId
 from turbo_eval.runs.reading import Reading
 from turbo_eval.store import Failure
@@ -155,8 +156,8 @@ class Status:
         states = Counter(worker.state for worker in self.workers)
         lines = ["workers: " + (", ".join(f"{count} {state}" for state, count in states.items()) or "none yet")]
         if self.clips_per_minute is not None:
-            left = "" if self.eta_s is None else f", about {_duration(self.eta_s)} left"
-            lines.append(f"{self.clips_per_minute:.1f} clips per minute over {_duration(self.window_s or 0)}{left}")
+            left = "" if self.eta_s is None else f", about {duration(self.eta_s)} left"
+            lines.append(f"{self.clips_per_minute:.1f} clips per minute over {duration(self.window_s or 0)}{left}")
         lines.append(f"on disk: {readable(self.total_bytes)}, of which clips {readable(self.clips_bytes)}")
         if self.lapsed_units:
             lines.append(f"held by processes that are gone, free to take: {', '.join(self.lapsed_units)}")
@@ -277,9 +278,3 @@ def size_bytes(folder: Path) -> int:
             except OSError:
                 continue
     return total
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"

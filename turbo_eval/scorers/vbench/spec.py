@@ -95,7 +95,6 @@ QUALITY: tuple[str, ...] = tuple(d.name for d in DIMENSIONS if d.group == "quali
 SEMANTIC: tuple[str, ...] = tuple(d.name for d in DIMENSIONS if d.group == "semantic")
 QUALITY_WEIGHT = 4.0
 SEMANTIC_WEIGHT = 1.0
-EMBEDDED_TITLE = "embedded encoders: not comparable with VBench"
 
 
 def dimension(name: str) -> Dimension:
