@@ -13,7 +13,9 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 from turbo_train.diffusion.schedule import make_schedule
-from turbo_train.nets.teacher import ClipFormat, Model, load_teacher, save_teacher
+from turbo_train.nets.model import Model
+from turbo_train.nets.source import ClipFormat
+from turbo_train.nets.teacher import load_teacher, save_teacher
 
 WORDS = ("<pad>", "<unk>", "a", "blue", "circle", "moving", "red", "square", "still", "<start>", "<end>")
 CLIP = ClipFormat(frames=3, fps=8)

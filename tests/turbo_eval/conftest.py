@@ -14,7 +14,8 @@ def tiny_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from diffusers import AutoencoderKL, UNet3DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from turbo_train.nets.teacher import ClipFormat, save_teacher
+    from turbo_train.nets.source import ClipFormat
+    from turbo_train.nets.teacher import save_teacher
     from turbo_train.world.build.teacher import scheduler
     from turbo_train.world.tokenizer import END, MAX_TOKENS, PAD, START, build_tokenizer, token_ids
 

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from turbo_eval.generators.base import Frames
 from turbo_eval.models import Kind
 from turbo_eval.records import Prompt
+from turbo_train.nets.model import Model
 from turbo_train.nets.protocols import Denoiser
 from turbo_train.nets.student import load_student
-from turbo_train.nets.teacher import Model, load_teacher
+from turbo_train.nets.teacher import load_teacher
 from turbo_train.sampling.consistency import sample_consistency
 from turbo_train.sampling.ddim import sample_ddim
 from turbo_train.sampling.noise import clip_noise
@@ -44,10 +45,13 @@ class CountedDenoiser:
         *,
         fps: int | None = None,
         timestep_cond_BE: Tensor | None = None,
+        motion_cond_BE: Tensor | None = None,
     ) -> Tensor:
         """The wrapped denoiser's output, unchanged."""
         self.rows += len(x_BCTHW)
-        return self.denoiser(x_BCTHW, t_B, context_BLD, fps=fps, timestep_cond_BE=timestep_cond_BE)
+        return self.denoiser(
+            x_BCTHW, t_B, context_BLD, fps=fps, timestep_cond_BE=timestep_cond_BE, motion_cond_BE=motion_cond_BE
+        )
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,11 @@ class ModelScopeDenoiser(nn.Module):
         *,
         fps: int | None = None,
         timestep_cond_BE: Tensor | None = None,
+        motion_cond_BE: Tensor | None = None,
     ) -> Tensor:
         """Output of x's shape, in the network's dtype. ValueError if the guidance embedding is missing or unwanted."""
+        if motion_cond_BE is not None:
+            raise ValueError("a motion embedding for a network that knows none")
         if (timestep_cond_BE is None) != (self.timestep_cond_dim is None):
             got = None if timestep_cond_BE is None else timestep_cond_BE.shape[1]
             raise ValueError(f"guidance embedding of width {got}, the network wants {self.timestep_cond_dim}")

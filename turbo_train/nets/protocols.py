@@ -25,8 +25,12 @@ class Denoiser(Protocol):
         *,
         fps: int | None = None,
         timestep_cond_BE: Tensor | None = None,
+        motion_cond_BE: Tensor | None = None,
     ) -> Tensor:
-        """Output of x's shape at integer times t_B. Inputs are cast to the network's own dtype, the output is in it."""
+        """Output of x's shape at integer times t_B. Inputs are cast to the network's own dtype, the output is in it.
+
+        ValueError for a condition that the network does not know, and for a guidance embedding that is missing.
+        """
         ...
 
 

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from turbo_train.errors import UserError
 from turbo_train.nets.lora import inject, load_lora, lora_weights, merge
+from turbo_train.nets.model import Model
 from turbo_train.nets.modelscope import COND_PROJ, ModelScopeDenoiser, with_guidance_condition
-from turbo_train.nets.teacher import REBUILD, Model, load_teacher, read_json, weights_sha256
+from turbo_train.nets.teacher import REBUILD, load_teacher, read_json, weights_sha256
 
 SCHEMA_VERSION = 1
 CONFIG_FILE, ADAPTER_FILE = "config.json", "adapter.safetensors"

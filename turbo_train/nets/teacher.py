@@ -1,4 +1,4 @@
-"""What is a model, and how is a frozen teacher read from disk? A folder in diffusers' layout, read strictly.
+"""How is a frozen teacher read from disk? A folder in diffusers' layout, read strictly.
 
 unet/ vae/ text_encoder/ tokenizer/ scheduler/scheduler_config.json, as TextToVideoSDPipeline saves them, and
 clip.json {"frames", "fps"}: the clip the teacher was trained on, which diffusers' layout has no place for.
@@ -11,27 +11,25 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet3DConditionModel
-from torch import nn
 from transformers import AutoTokenizer, CLIPTextModel
 from transformers.utils import logging as transformers_logging
 
 from turbo_train.diffusion.prediction import PREDICTION_TYPES
 from turbo_train.diffusion.schedule import Schedule, make_schedule
 from turbo_train.errors import UserError
+from turbo_train.nets.model import Model, Spacing
 from turbo_train.nets.modelscope import ModelScopeDenoiser
-from turbo_train.nets.protocols import Denoiser, TextEncoder, VideoVAE
+from turbo_train.nets.source import ClipFormat
 from turbo_train.nets.text import CLIPText
 from turbo_train.nets.vae import FrameVAE
 
 REBUILD = "turbo-train world build (for the embedded world), or the folder of another model"
 CLIP_FILE = "clip.json"
-Spacing = Literal["leading", "trailing"]
 _WEIGHTS = ".safetensors", ".bin"
 _PARTS = {
     "unet": "config.json",
@@ -40,37 +38,6 @@ _PARTS = {
     "tokenizer": "tokenizer_config.json",
     "scheduler": "scheduler_config.json",
 }
-
-
-@dataclass(frozen=True)
-class ClipFormat:
-    """The clip a model makes by default. Its size in pixels follows from the UNet's sample_size and the VAE."""
-
-    frames: int
-    fps: int
-
-
-@dataclass(frozen=True)
-class Model:
-    """Everything that is needed to make clips. latent_shape (C, T, h, w); timestep_cond_dim None: no guidance input."""
-
-    name: str
-    denoiser: Denoiser
-    text: TextEncoder
-    vae: VideoVAE
-    schedule: Schedule
-    latent_shape: tuple[int, int, int, int]
-    fps: int
-    timestep_cond_dim: int | None
-    folder: Path
-    spacing: Spacing = "leading"  # of DDIM's times, as diffusers' schedulers name it
-
-    def to(self, device: torch.device | str) -> Model:
-        """The model on a device. The networks themselves are moved, not copied."""
-        for part in (self.denoiser, self.text, self.vae):
-            if isinstance(part, nn.Module):
-                part.to(device)
-        return replace(self, schedule=self.schedule.to(device))
 
 
 def weights_sha256(folder: Path) -> str:

@@ -16,7 +16,7 @@ from turbo_train.diffusion.boundary import consistency
 from turbo_train.diffusion.guidance import guidance_embedding
 from turbo_train.diffusion.schedule import add_noise
 from turbo_train.errors import UserError
-from turbo_train.nets.teacher import Model
+from turbo_train.nets.model import Model
 from turbo_train.sampling.ddim import OnStep
 
 

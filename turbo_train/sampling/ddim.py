@@ -14,7 +14,7 @@ from torch import Tensor
 from turbo_train.diffusion.guidance import imagen_cfg
 from turbo_train.diffusion.prediction import to_eps, to_x0
 from turbo_train.errors import UserError
-from turbo_train.nets.teacher import Model, Spacing
+from turbo_train.nets.model import Model, Spacing
 
 OnStep = Callable[[int, Tensor], None]
 STEPS_OFFSET = 1  # of Stable Diffusion's schedulers, with "leading"

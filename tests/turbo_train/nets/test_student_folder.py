@@ -17,9 +17,10 @@ from torch.testing import assert_close
 
 from turbo_train.errors import UserError
 from turbo_train.nets.lora import inject, load_lora, lora_targets, lora_weights, merge
+from turbo_train.nets.model import Model
 from turbo_train.nets.modelscope import COND_PROJ, ModelScopeDenoiser
 from turbo_train.nets.student import load_student, new_student, read_student_config, save_student, trainable_parameters
-from turbo_train.nets.teacher import Model, load_teacher, weights_sha256
+from turbo_train.nets.teacher import load_teacher, weights_sha256
 
 RANK, COND = 6, 16
 SAID: Any = {"guidance_range": (2.0, 9.0), "guidance_scale": 5.0, "notes": "a test"}

@@ -16,7 +16,8 @@ from torch.testing import assert_close
 
 from turbo_train.errors import UserError
 from turbo_train.nets.modelscope import ModelScopeDenoiser
-from turbo_train.nets.teacher import ClipFormat, load_teacher, weights_sha256
+from turbo_train.nets.source import ClipFormat
+from turbo_train.nets.teacher import load_teacher, weights_sha256
 from turbo_train.nets.text import CLIPText
 from turbo_train.nets.vae import FrameVAE
 

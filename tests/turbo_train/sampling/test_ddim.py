@@ -13,7 +13,8 @@ from torch.testing import assert_close
 
 from turbo_train.diffusion.schedule import add_noise
 from turbo_train.errors import UserError
-from turbo_train.nets.teacher import Model, load_teacher
+from turbo_train.nets.model import Model
+from turbo_train.nets.teacher import load_teacher
 from turbo_train.sampling.ddim import ddim_timesteps, sample_ddim
 
 

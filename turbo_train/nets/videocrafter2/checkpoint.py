@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from turbo_train.diffusion.schedule import make_schedule
+from turbo_train.diffusion.solver import videocrafter2_x0_scale
 from turbo_train.errors import UserError
-from turbo_train.nets.teacher import Model
+from turbo_train.nets.model import Model
 from turbo_train.nets.vae import FrameVAE
 from turbo_train.nets.videocrafter2.denoiser import VideoCrafter2Denoiser
 from turbo_train.nets.videocrafter2.text import TextConfig, new_tower, text_of
@@ -141,4 +142,7 @@ def load_checkpoint(path: Path, config: CheckpointConfig | None = None) -> Model
         fps=FPS,
         timestep_cond_dim=config.unet.time_cond_proj_dim,
         folder=path.parent,
+        motion_cond_dim=config.unet.motion_cond_proj_dim,
+        x0_scale=videocrafter2_x0_scale(NUM_TRAIN_STEPS),
+        size_multiple=denoiser.size_multiple,
     )

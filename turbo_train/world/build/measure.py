@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from turbo_train.nets.teacher import Model
+from turbo_train.nets.model import Model
 from turbo_train.sampling.consistency import sample_consistency
 from turbo_train.sampling.ddim import sample_ddim
 from turbo_train.sampling.noise import clip_noise

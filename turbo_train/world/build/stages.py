@@ -17,8 +17,9 @@ import torch
 from diffusers import AutoencoderKL
 
 from turbo_train.errors import UserError
+from turbo_train.nets.source import ClipFormat
 from turbo_train.nets.student import load_student, save_student
-from turbo_train.nets.teacher import ClipFormat, load_teacher, save_teacher
+from turbo_train.nets.teacher import load_teacher, save_teacher
 from turbo_train.nets.text import CLIPText
 from turbo_train.world.build import contrastive, measure, student, teacher, vae
 from turbo_train.world.build.fit import Report

@@ -18,9 +18,9 @@ from turbo_train.diffusion.losses import pseudo_huber
 from turbo_train.diffusion.prediction import to_eps, to_x0
 from turbo_train.diffusion.schedule import add_noise
 from turbo_train.diffusion.solver import DDIMSolver
+from turbo_train.nets.model import Model
 from turbo_train.nets.protocols import Denoiser
 from turbo_train.nets.student import TIME_COND_DIM, new_student
-from turbo_train.nets.teacher import Model
 from turbo_train.world.build.fit import Fit, Report, fit
 
 W_MIN, W_MAX = 0.5, 3.0  # guidance scales in lcm_cfg's convention

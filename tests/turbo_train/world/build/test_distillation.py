@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 
 from turbo_train.diffusion.solver import DDIMSolver
+from turbo_train.nets.model import Model
 from turbo_train.nets.student import new_student, trainable_parameters
-from turbo_train.nets.teacher import Model, load_teacher
+from turbo_train.nets.teacher import load_teacher
 from turbo_train.sampling.ddim import sample_ddim
 from turbo_train.world.build.student import distillation_loss, teacher_step
 
