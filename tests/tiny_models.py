@@ -127,6 +127,7 @@ class FormulaDenoiser:
         *,
         fps: int | None = None,
         timestep_cond_BE: Tensor | None = None,
+        motion_cond_BE: Tensor | None = None,
     ) -> Tensor:
         self.calls.append((len(x_BCTHW), sorted(set(t_B.tolist()))))
         row = context_BLD.mean((1, 2)) + t_B / 2000

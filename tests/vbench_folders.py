@@ -16,6 +16,7 @@ from turbo_eval.manifest import Manifest, RunIdentity, Scope
 from turbo_eval.prompt_suite import Suite, suite_of
 from turbo_eval.records import Prompt, canonical_line
 from turbo_eval.store import Run, open_run
+from turbo_train.sampling.setting import Setting
 
 FPS = 8.0
 
@@ -37,12 +38,9 @@ def suite_with(texts: Sequence[str], name: str = "mine", samples: int = 1) -> Su
 
 def make_run(folder: Path, suite: Suite, models: Sequence[str] = ("student",), leave_out: Sequence[int] = ()) -> Run:
     """A run in which these models have made all clips, but for the prompts with the indices to leave out."""
-    fields = {
-        name: key_fields(
-            ModelIdentity(name, "student", 4, 7.5, "0" * 64), seed=0, batch=4, threads=1, lossless=True, device="cpu"
-        )
-        for name in models
-    }
+    student = Setting("consistency", 4, 7.5)
+    common: Any = {"seed": 0, "batch": 4, "threads": 1, "lossless": True, "device": "cpu"}
+    fields = {name: key_fields(ModelIdentity(name, "student", student, "0" * 64), **common) for name in models}
     for name in models:
         fields[name]["weights_sha256"] = name  # models of one setting would have one key
     identity = RunIdentity(suite.name, suite.sha256, batch=4, threads=1)

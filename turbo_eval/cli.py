@@ -7,15 +7,18 @@ to stdout, everything else to stderr; with --json stdout holds one JSON document
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from turbo_eval import options
 from turbo_eval.cli_runs import runs
+from turbo_eval.cli_weights import weights
 from turbo_eval.contestants import Request
 from turbo_eval.printing import print_json, print_rich, print_rows
 from turbo_train import __version__
+from turbo_train.errors import Incomplete, UserError
 from turbo_train.exits import exit_code_of, program
 
 app = typer.Typer(
@@ -26,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(runs, name="runs")
+app.add_typer(weights, name="weights")
 
 
 def _print_version(wanted: bool) -> None:
@@ -53,6 +57,10 @@ def vbench(
     samples: options.Samples = None,
     num_steps: options.Steps = None,
     guidance_scale: options.Guidance = None,
+    size: options.Size = None,
+    frames: options.Frames = None,
+    fps: options.Fps = None,
+    dtype: options.Dtype = None,
     seed: options.Seed = 0,
     batch: options.Batch = None,
     out: options.Out = None,
@@ -74,7 +82,6 @@ def vbench(
 def _vbench(request: Request, as_json: bool) -> None:
     from turbo_eval.table_text import to_rich
     from turbo_eval.vbench_run import run_vbench
-    from turbo_train.errors import Incomplete
 
     outcome = run_vbench(request)
     if as_json:
@@ -84,11 +91,67 @@ def _vbench(request: Request, as_json: bool) -> None:
     files = ("", "Open:", *(f"  {path}" for path in outcome.files)) if outcome.files else ()
     for line in (*outcome.remarks, *files):
         typer.echo(line, err=as_json)
-    if outcome.excess:
+    _require_few(outcome.excess, outcome.folder, request.max_failures)
+
+
+@app.command()
+def generate(
+    context: typer.Context,
+    model: Annotated[str, typer.Option(help="A model's name or folder.")],
+    suite: Annotated[str | None, typer.Option(help="A suite's name (turbo-eval list suites) or file.")] = None,
+    prompts: Annotated[
+        list[str] | None, typer.Option("--prompt", help="A prompt, instead of a suite; may be given several times.")
+    ] = None,
+    samples: options.Samples = None,
+    num_steps: options.Steps = None,
+    guidance_scale: options.Guidance = None,
+    size: options.Size = None,
+    frames: options.Frames = None,
+    fps: options.Fps = None,
+    dtype: options.Dtype = None,
+    seed: options.Seed = 0,
+    batch: options.Batch = None,
+    out: options.Out = None,
+    limit: options.Limit = None,
+    threads: options.Threads = None,
+    device: options.Device = "auto",
+    shard: options.ShardText = None,
+    max_failures: options.MaxFailures = 0,
+    allow_missing: options.AllowMissing = False,
+    lease_s: options.LeaseSeconds = options.DEFAULT_LEASE_S,
+    as_json: options.Json = False,
+) -> None:
+    """Make the clips of a suite or of prompts, and nothing else. Running the same command again goes on."""
+    raise typer.Exit(exit_code_of(lambda: _generate({**context.params}, as_json)))
+
+
+def _generate(parameters: dict[str, Any], as_json: bool) -> None:
+    from turbo_eval.generate_run import run_generate
+
+    prompts = tuple(parameters.pop("prompts") or ())
+    suite = parameters.pop("suite")
+    if (suite is None) == (not prompts):
+        raise UserError(
+            found="both --suite and --prompt" if prompts else "neither --suite nor --prompt",
+            expected="one of them",
+            run_next=f'turbo-eval generate --model {parameters["model"]} --prompt "a red fox in the snow"',
+        )
+    chosen = {"prompts": prompts} if prompts else {"suite": suite}
+    outcome = run_generate(options.request_of({**parameters, **chosen, "score": False, "latency": False}))
+    if as_json:
+        print_json(outcome.to_json())
+    else:
+        for line in outcome.lines():
+            typer.echo(line)
+    _require_few(outcome.excess, outcome.folder, parameters["max_failures"])
+
+
+def _require_few(excess: str, folder: Path, allowed: int) -> None:
+    if excess:
         raise Incomplete(
-            found=outcome.excess,
-            expected=f"at most {request.max_failures} failed clips (--max-failures)",
-            run_next=f"turbo-eval runs status {outcome.folder} shows why; the same command tries them again",
+            found=excess,
+            expected=f"at most {allowed} failed clips (--max-failures)",
+            run_next=f"turbo-eval runs status {folder} shows why; the same command tries them again",
         )
 
 
@@ -102,6 +165,10 @@ def plan(
     samples: options.Samples = None,
     num_steps: options.Steps = None,
     guidance_scale: options.Guidance = None,
+    size: options.Size = None,
+    frames: options.Frames = None,
+    fps: options.Fps = None,
+    dtype: options.Dtype = None,
     seed: options.Seed = 0,
     batch: options.Batch = None,
     out: options.Out = None,
@@ -155,7 +222,9 @@ def _list(what: str, as_json: bool) -> None:
     if as_json:
         print_json(rows)
     else:
-        print_rows(rows)
+        print_rows([{key: _text(value) for key, value in row.items()} for row in rows])
+        if any(row.get("ready") == "no" for row in rows):
+            typer.echo("not ready: turbo-eval show NAME names the files that are missing", err=True)
 
 
 @app.command()
@@ -178,7 +247,13 @@ def _show(model: str, as_json: bool) -> None:
 
 
 def _text(value: object) -> str:
-    return json.dumps(value, indent=1) if isinstance(value, dict | list) else str(value)
+    """Lines `name: value` for an object, commas for a list, as people read them."""
+    if isinstance(value, dict):
+        return "\n".join(f"{name}: {_text(inner)}" for name, inner in value.items())
+    if isinstance(value, list):
+        nested = any(isinstance(inner, dict | list) for inner in value)
+        return json.dumps(value) if nested else ", ".join(map(str, value)) or "-"
+    return "-" if value is None else str(value)
 
 
 def main() -> None:

@@ -10,36 +10,47 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from turbo_eval.keys import FOLDER, ModelIdentity
 from turbo_eval.leases import EXPIRY_S
-from turbo_eval.models import ModelEntry, find_model, weights_sha256
+from turbo_eval.model_table import ModelEntry
+from turbo_eval.models import find_model
 from turbo_eval.units import Shard
 from turbo_train.errors import UserError
+from turbo_train.nets.source import ClipFormat
 
 
 @dataclass(frozen=True)
 class Request:
-    """What `turbo-eval vbench` was asked to do. `num_steps` and `guidance_scale` concern `model`, not `against`.
+    """What a command that makes clips was asked to do. `num_steps` and `guidance_scale` concern `model`, not `against`.
 
-    None: samples as the suite says, batch and threads as the run says (a new one: 4, and all cores), shard all of it.
+    None: samples as the suite says, batch and threads as the run says (a new one: 4, and all cores), shard all of it;
+    frames, size (height and width in pixels), fps and dtype as each model says. prompts: instead of a suite.
+    score: whether the clips are scored.
     """
 
     model: str | None = None
     against: str | None = None
     videos: Path | None = None
     suite: str = "world"
+    prompts: tuple[str, ...] = ()
     samples: int | None = None
     num_steps: int | None = None
     guidance_scale: float | None = None
+    frames: int | None = None
+    size: tuple[int, int] | None = None
+    fps: int | None = None
+    dtype: str | None = None
     seed: int = 0
     batch: int | None = None
     out: Path | None = None
     limit: int | None = None
     dimensions: tuple[str, ...] = ()
     latency: bool = True
+    score: bool = True
     threads: int | None = None
     device: str = "auto"
     shard: Shard | None = None
@@ -59,8 +70,8 @@ class Contestant:
         """What must stay the same for its clips to be kept."""
         if self.entry is None:
             return ModelIdentity(self.name, FOLDER)
-        scale, digest = self.entry.guidance_scale, weights_sha256(self.entry)
-        return ModelIdentity(self.name, self.entry.kind, self.entry.num_steps, scale, digest)
+        assert self.entry.source is not None
+        return ModelIdentity(self.name, self.entry.kind, self.entry.setting, self.entry.source.sha256())
 
 
 def contestants_of(request: Request) -> tuple[Contestant, ...]:
@@ -69,20 +80,21 @@ def contestants_of(request: Request) -> tuple[Contestant, ...]:
     if request.against is None:
         return (first,)
     second = find_model(request.against)
-    if second.name == first.name:
+    if second.label == first.name:
         raise UserError(
             found=f"{first.name} against itself",
             expected="two models, or one model in two settings (--steps, --guidance concern --model)",
             run_next="turbo-eval list models",
         )
-    return first, Contestant(second.name, second)
+    return first, Contestant(second.label, _fitted(second, request))
 
 
 def _first(request: Request) -> Contestant:
     if request.videos is not None:
-        if request.num_steps is not None or request.guidance_scale is not None:
+        options = (request.num_steps, request.guidance_scale, request.frames, request.size, request.fps, request.dtype)
+        if any(value is not None for value in options):
             raise UserError(
-                found="--steps or --guidance beside --videos",
+                found="--steps, --guidance, --size, --frames, --fps or --dtype beside --videos",
                 expected="finished clips are scored as they are",
                 run_next="leave these options out",
             )
@@ -93,22 +105,44 @@ def _first(request: Request) -> Contestant:
             expected="a model to run or a folder of clips to score",
             run_next="turbo-eval list models",
         )
-    entry = find_model(request.model)
-    name = entry.name
-    if request.num_steps is not None and request.num_steps != entry.num_steps:
-        name, entry = f"{name}-{request.num_steps}steps", replace(entry, num_steps=request.num_steps)
+    entry = _fitted(find_model(request.model), request)
+    name, setting = entry.label, entry.setting
+    if request.num_steps is not None and request.num_steps != setting.num_steps:
+        name, setting = f"{name}-{request.num_steps}steps", replace(setting, num_steps=request.num_steps)
     if request.guidance_scale is not None:
         _check_guidance(entry, request.guidance_scale)
-    if request.guidance_scale is not None and request.guidance_scale != entry.guidance_scale:
-        name, entry = f"{name}-w{request.guidance_scale:g}", replace(entry, guidance_scale=request.guidance_scale)
-    return Contestant(name, entry)
+    if request.guidance_scale is not None and request.guidance_scale != setting.guidance_scale:
+        name, setting = f"{name}-w{request.guidance_scale:g}", replace(setting, guidance_scale=request.guidance_scale)
+    return Contestant(name, replace(entry, setting=setting))
+
+
+def _fitted(entry: ModelEntry, request: Request) -> ModelEntry:
+    """The model asked for the request's clip and precision. UserError for a size that the network cannot make."""
+    asked: dict[str, Any] = {"frames": request.frames, "size": request.size, "fps": request.fps, "dtype": request.dtype}
+    setting = replace(entry.setting, **{name: value for name, value in asked.items() if value is not None})
+    if request.fps is not None:
+        setting = replace(setting, cond_fps=None)  # the network is told what the file says
+    source = entry.source
+    assert source is not None
+    if source.layout == "diffusers" and request.frames and request.fps and not source.clip:
+        source = replace(source, clip=ClipFormat(request.frames, request.fps))
+    if setting.size and any(side % entry.size_multiple for side in setting.size):
+        height, width = setting.size
+        near = [max(1, round(side / entry.size_multiple)) * entry.size_multiple for side in setting.size]
+        raise UserError(
+            found=f"--size {height}x{width} for {entry.name}",
+            expected=f"height and width that are multiples of {entry.size_multiple} pixels",
+            run_next=f"--size {near[0]}x{near[1]}",
+        )
+    return replace(entry, setting=setting, source=source)
 
 
 def _check_guidance(entry: ModelEntry, scale: float) -> None:
     """A student knows only the guidance scales that it was distilled with. UserError outside them."""
-    if entry.kind != "student":
+    assert entry.source is not None
+    if entry.source.layout != "student":
         return
-    config = json.loads((entry.folder / "config.json").read_text(encoding="utf-8"))
+    config = json.loads((entry.source.path / "config.json").read_text(encoding="utf-8"))
     low, high = config.get("guidance_min"), config.get("guidance_max")
     if low is not None and high is not None and not low <= scale <= high:
         raise UserError(
@@ -128,6 +162,6 @@ def output_folder(request: Request, contestants: tuple[Contestant, ...], suite_n
         return request.out
     samples = "" if request.samples is None else f"x{request.samples}"
     scope = f"{_slug(suite_name)}-{prompts}{samples}-seed{request.seed}"
-    weights = json.dumps([c.identity().weights_sha256 for c in contestants])
-    digest = hashlib.sha256(weights.encode()).hexdigest()[:8]  # new weights, new folder
+    identities = json.dumps([asdict(c.identity()) for c in contestants])
+    digest = hashlib.sha256(identities.encode()).hexdigest()[:8]  # new weights, another size: a new folder
     return Path("runs") / scope / f"{'-vs-'.join(c.name for c in contestants)}-{digest}"

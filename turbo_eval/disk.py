@@ -11,19 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from turbo_eval.durable import OutOfSpace
+from turbo_train.weights.table import readable
 
 MARGIN = 1.2  # how much more than the estimate must be free before the start
 RESERVE_BYTES = 2 * 2**30  # left free for everybody else; on a small disk RESERVE_SHARE of it
 RESERVE_SHARE = 0.02
-
-
-def readable(size_bytes: float) -> str:
-    """`3.4 GB`."""
-    for unit in ("bytes", "kB", "MB"):
-        if size_bytes < 1000:
-            return f"{size_bytes:.0f} {unit}" if unit == "bytes" else f"{size_bytes:.1f} {unit}"
-        size_bytes /= 1000
-    return f"{size_bytes:.1f} GB"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ comment makes new clips too is the smaller harm. Of finished clips (kind folder)
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -21,8 +22,9 @@ from typing import Any
 
 import turbo_train
 from turbo_eval.records import canonical_json
+from turbo_train.sampling.setting import Setting
 
-SCHEME = 1  # of the key itself: raise it when a field gets another meaning
+SCHEME = 2  # of the key itself: raise it when a field gets another meaning
 PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "peft", "numpy", "av")
 VARIABLES = ("NVIDIA_TF32_OVERRIDE", "CUBLAS_WORKSPACE_CONFIG")  # other kernels, other rounding
 CODE = {  # what turns a prompt into the frames of a file, by the folder of its package
@@ -38,29 +40,27 @@ class ModelIdentity:
 
     name: str
     kind: str = FOLDER
-    num_steps: int | None = None
-    guidance_scale: float | None = None
+    setting: Setting | None = None
     weights_sha256: str | None = None
 
 
 def key_fields(
     model: ModelIdentity, *, seed: int, batch: int, threads: int, lossless: bool, device: str
 ) -> dict[str, Any]:
-    """The fields of a model's content key, as JSON values. weights_sha256 covers its configuration, size and fps.
+    """The fields of a model's content key, as JSON values. weights_sha256 covers its configuration and default clip.
 
     device: the class of machine that computes, such as `cpu AuthenticAMD AVX512` or `cuda NVIDIA H200`.
     """
-    fields = {name: value for name, value in asdict(model).items() if name != "name"}
-    if model.kind == FOLDER:
-        return {"scheme": SCHEME, "name": model.name, **fields}
+    fields = {"scheme": SCHEME, "kind": model.kind, "weights_sha256": model.weights_sha256}
+    if model.setting is None:
+        return {"name": model.name, **fields}
     return {
-        "scheme": SCHEME,
         **fields,
+        **json.loads(json.dumps(asdict(model.setting))),  # tuples are lists in JSON
         "seed": seed,
         "batch": batch,
         "threads": threads,
         "lossless": lossless,
-        "dtype": "float32",
         "device": device,
         "packages": dict(_versions()),
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},

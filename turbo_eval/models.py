@@ -1,71 +1,33 @@
-"""Which models can be named on the command line, and what does each need to run?
+"""Which model does a name or a path on the command line mean, and of which files is it made here?
 
-A model is a folder in one of two layouts: a teacher (diffusers' sub-folders, `unet/` among them) or a student
-(`config.json` and `adapter.safetensors`, beside its teacher). Any such folder can be given by its path; the table
-only adds names, descriptions and licences. This module reads no weights and imports no torch.
+A name of the table (model_table.py), with `@RECIPE` where it can be put together in several ways (vc2-turbo@replayed);
+or a folder in one of two layouts: a teacher (diffusers' sub-folders, `unet/` among them) or a student (`config.json`
+and `adapter.safetensors`). This module reads no weights and imports no torch.
 """
 
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
-from turbo_train.errors import UserError
-from turbo_train.world import WEIGHTS
-
-Kind = Literal["teacher", "student"]
-RECORD = "built.json"  # how the weights were made, and the guidance_scale chosen on the validation suite
-TEACHER_STEPS = 50  # DDIM steps of the teacher in the T2V-Turbo paper (arXiv 2405.18750, section 5)
-STUDENT_STEPS = 4
-# Classifier-free guidance 7.5 is the default of T2V-Turbo's published pipelines; a folder's own record wins.
-FALLBACK_GUIDANCE = 7.5
-
-
-@dataclass(frozen=True)
-class ModelEntry:
-    """A model that can be run. `guidance_scale` None: read it from the folder's record."""
-
-    name: str
-    kind: Kind
-    folder: Path
-    num_steps: int
-    description: str
-    licence: str
-    tier: str
-    guidance_scale: float | None = None
-
-    @property
-    def available(self) -> bool:
-        """Whether its weights are there."""
-        return kind_of(self.folder) == self.kind
-
-
-MODELS = (
-    ModelEntry(
-        "world-teacher",
-        "teacher",
-        WEIGHTS / "teacher",
-        TEACHER_STEPS,
-        "latent diffusion teacher of the embedded world, 32x32, 8 frames, DDIM with guidance",
-        "Apache-2.0",
-        "world",
-    ),
-    ModelEntry(
-        "world-vcm",
-        "student",
-        WEIGHTS / "student",
-        STUDENT_STEPS,
-        "video consistency model distilled from world-teacher, without rewards",
-        "Apache-2.0",
-        "world",
-    ),
+from turbo_eval.model_table import (
+    MODELS,
+    Kind,
+    ModelEntry,
+    Recipe,
+    plugins,
+    student,
+    teacher,
 )
+from turbo_train.errors import UserError
+from turbo_train.nets.source import RECORD, Source
+from turbo_train.weights.missing import require
+from turbo_train.weights.places import folder_of, locate, root
+from turbo_train.weights.table import WeightFile, files_for
 
 
 def kind_of(folder: Path) -> Kind | None:
@@ -82,25 +44,25 @@ def near(name: str, names: Iterable[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
+def model_entries() -> tuple[ModelEntry, ...]:
+    """The table: our own models, then those of other packages."""
+    return (*MODELS, *plugins()[0])
+
+
+def named(name: str) -> ModelEntry | None:
+    """The row of a name (without @RECIPE), as it stands in the table."""
+    return next((entry for entry in model_entries() if entry.name == name), None)
+
+
 def find_model(name_or_path: str) -> ModelEntry:
-    """The model of a name or of a folder, ready to run. UserError for an unknown name and for absent weights."""
-    for entry in MODELS:
-        if entry.name == name_or_path:
-            if not entry.available:
-                raise UserError(
-                    found=f"no weights of {entry.name} in {entry.folder}",
-                    expected=f"a {entry.kind} folder",
-                    run_next="turbo-train world build",
-                )
-            return _with_guidance(entry)
+    """The model of a name or of a folder, with its source set. UserError for an unknown name and for absent files."""
+    name, _, recipe = name_or_path.partition("@")
+    entry = named(name)
+    if entry is not None:
+        return _with_guidance(_resolved(entry, recipe_of(entry, recipe)))
     folder = Path(name_or_path)
     if not folder.is_dir():
-        names = [entry.name for entry in MODELS]
-        raise UserError(
-            found=f"unknown model {name_or_path!r}{near(name_or_path, names)}",
-            expected=f"one of {', '.join(names)}, or the path of a model's folder",
-            run_next="turbo-eval list models",
-        )
+        raise unknown(name_or_path)
     kind = kind_of(folder)
     if kind is None:
         raise UserError(
@@ -108,38 +70,130 @@ def find_model(name_or_path: str) -> ModelEntry:
             expected="a teacher (unet/, vae/, text_encoder/, ...) or a student (config.json, adapter.safetensors)",
             run_next="turbo-eval list models",
         )
+    return _with_guidance(_of_folder(folder, kind))
+
+
+def unknown(name: str) -> UserError:
+    """What to say of a name that is neither a model's nor a folder's."""
+    names = [entry.name for entry in model_entries()]
+    complaints = "".join(f"; {text}" for text in plugins()[1])
+    return UserError(
+        found=f"unknown model {name!r}{near(name, names)}{complaints}",
+        expected=f"one of {', '.join(names)}, or the path of a model's folder",
+        run_next="turbo-eval list models",
+    )
+
+
+def recipe_of(entry: ModelEntry, name: str = "") -> Recipe:
+    """The recipe of that name; without one the first whose files are there, else the first. UserError: no such name."""
+    if not name:
+        return next((recipe for recipe in entry.recipes if not missing(entry, recipe)), entry.recipes[0])
+    for recipe in entry.recipes:
+        if recipe.name == name:
+            return recipe
+    names = [recipe.name for recipe in entry.recipes if recipe.name]
+    raise UserError(
+        found=f"{entry.name}@{name}{near(name, names)}",
+        expected=f"{entry.name}" + "".join(f", {entry.name}@{known}" for known in names),
+        run_next=f"turbo-eval show {entry.name}",
+    )
+
+
+def weights_of(entry: ModelEntry, recipe: Recipe) -> tuple[WeightFile, ...]:
+    """The rows of weights.lock that a recipe needs, its teacher's included; () where nothing is published."""
+    if recipe.place is None:
+        return files_for(entry.name, recipe.alternative)
+    return files_for(entry.base) if entry.base else ()
+
+
+def missing(entry: ModelEntry, recipe: Recipe) -> list[str]:
+    """What is not there, for people: rows of weights.lock, or a folder."""
+    absent = [file.name for file in weights_of(entry, recipe) if locate(file) is None]
+    if recipe.place is not None and kind_of(placed(recipe.place)) != entry.kind:
+        absent.append(str(placed(recipe.place)))
+    return absent
+
+
+def placed(place: Path) -> Path:
+    """Where a folder lies: absolute as it stands, otherwise below TURBO_WEIGHTS or here."""
+    return place if place.is_absolute() else (root() or Path()) / place
+
+
+def _resolved(entry: ModelEntry, recipe: Recipe) -> ModelEntry:
+    _check_placed(entry, recipe)
+    require(weights_of(entry, recipe), entry.name)
+    setting = entry.setting if recipe.motion else replace(entry.setting, motion_gs=None)
+    return replace(entry, source=_source(entry, recipe), recipe=recipe, setting=setting)
+
+
+def _check_placed(entry: ModelEntry, recipe: Recipe) -> None:
+    if recipe.place is not None and kind_of(placed(recipe.place)) != entry.kind:
+        raise UserError(
+            found=f"no weights of {entry.name} in {placed(recipe.place)}",
+            expected=f"a {entry.kind} folder: {entry.obtain[0]}",
+            run_next=entry.obtain[1],
+        )
+
+
+def _source(entry: ModelEntry, recipe: Recipe) -> Source:
+    base = named(entry.base) if entry.base else None
+    under = _source(base, base.recipes[0]) if base else None
+    if recipe.place is not None:
+        path = placed(recipe.place)
+        if recipe.layout == "student" and under is None:
+            under = _teacher_of(path)
+    else:
+        shared = set(files_for(entry.base)) if entry.base else set()
+        own = [file for file in files_for(entry.name, recipe.alternative) if file not in shared]
+        found = require(own, entry.name)
+        path = folder_of(own) if recipe.layout == "diffusers" else found[own[0].name]
+    return Source(recipe.layout, path, under, recipe.rank, recipe.projection, recipe.clip)
+
+
+def _of_folder(folder: Path, kind: Kind) -> ModelEntry:
+    """A model given by its path. A student's teacher lies beside it, or is the named one of its config.json."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name)
-    steps = TEACHER_STEPS if kind == "teacher" else STUDENT_STEPS
-    return _with_guidance(ModelEntry(name, kind, folder, steps, "a folder given by its path", "not stated", "folder"))
+    recipe = Recipe("diffusers" if kind == "teacher" else "student", place=folder.resolve())
+    return ModelEntry(
+        name=name,
+        kind=kind,
+        family="of its own",
+        setting=teacher() if kind == "teacher" else student(),
+        recipes=(recipe,),
+        description="a folder given by its path",
+        licence="not stated",
+        tier="folder",
+        source=Source(recipe.layout, folder, _teacher_of(folder) if kind == "student" else None),
+        recipe=recipe,
+    )
 
 
-def weights_sha256(entry: ModelEntry) -> str:
-    """The sha256 of every file that decides what the model makes: names and contents, a student's teacher included.
-
-    Records are left out: they say how the weights were made, and rewriting one changes no clip.
-    """
-    folders = [entry.folder]
-    if entry.kind == "student":
-        teacher = _read(entry.folder / "config.json").get("teacher", "teacher")
-        folders.append(entry.folder.resolve().parent / str(teacher))
-    whole = hashlib.sha256()
-    for folder in folders:
-        for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != RECORD):
-            with path.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            whole.update(f"{folder.name}/{path.relative_to(folder).as_posix()} {digest}\n".encode())
-    return whole.hexdigest()
+def _teacher_of(student_folder: Path) -> Source:
+    """What a student's config.json calls its teacher: a folder or checkpoint beside it, or a name of the table."""
+    name = str(_read(student_folder / "config.json").get("teacher", "teacher"))
+    beside = student_folder.resolve().parent / name
+    entry = None if beside.exists() else named(name)
+    if entry is not None:
+        source = find_model(entry.name).source
+        assert source is not None
+        return source
+    return Source("videocrafter2" if beside.is_file() else "diffusers", beside)
 
 
 def _with_guidance(entry: ModelEntry) -> ModelEntry:
-    """The entry with the guidance_scale of its folder's record; of the record beside it; or the fallback."""
-    named = _read(entry.folder.parent / RECORD).get(entry.folder.name)
-    records = (_read(entry.folder / RECORD), named if isinstance(named, dict) else {})
-    for record in (*records, _read(entry.folder / "config.json"), _read(entry.folder.parent / RECORD)):
+    """The entry with the guidance_scale of its folder's record; of the record beside it; or as it is."""
+    assert entry.source is not None
+    folder = entry.source.path
+    if not folder.is_dir():
+        return entry
+    beside = _read(folder.parent / RECORD)
+    own = beside.get(folder.name)
+    records = (_read(folder / RECORD), own if isinstance(own, dict) else {}, _read(folder / "config.json"), beside)
+    for record in records:
         value = record.get("guidance_scale")
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return replace(entry, guidance_scale=float(value))
-    return replace(entry, guidance_scale=FALLBACK_GUIDANCE)
+            return replace(entry, setting=replace(entry.setting, guidance_scale=float(value)))
+    return entry
 
 
 def _read(path: Path) -> dict[str, object]:

@@ -5,6 +5,7 @@ A command declares them as `model: Model = None` and turns what typer has parsed
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,8 @@ import typer
 from turbo_eval.contestants import Request
 from turbo_eval.leases import EXPIRY_S
 from turbo_eval.units import parse_shard, shard_of_rank
+from turbo_train.errors import UserError
+from turbo_train.sampling.setting import DTYPES
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 Model = Annotated[
@@ -32,6 +35,21 @@ Guidance = Annotated[
         "--guidance",
         min=0.0,
         help="Guidance scale of --model: a teacher's 1 means none (imagen_cfg), a student's 0 does (lcm_cfg).",
+    ),
+]
+Size = Annotated[
+    str | None,
+    typer.Option(metavar="HxW", help="Height and width of the clips in pixels, such as 320x512. Default: the model's."),
+]
+Frames = Annotated[int | None, typer.Option(min=1, help="Frames of a clip. Default: the model's.")]
+Fps = Annotated[
+    int | None,
+    typer.Option(min=1, help="Frames per second, of the files and as the network is told. Default: the model's."),
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        help=f"{', '.join(DTYPES)}: of the networks; the sampler's arithmetic stays float32. Default: float32."
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the noise; the same noise for both models.")]
@@ -63,12 +81,24 @@ DEFAULT_LEASE_S = EXPIRY_S
 
 
 def request_of(parameters: Mapping[str, Any]) -> Request:
-    """The Request of a command's parameters (typer.Context.params). UserError for a shard that is none."""
+    """The Request of a command's parameters (typer.Context.params). UserError for a bad shard, size or dtype."""
     taken = {name: value for name, value in parameters.items() if name != "as_json"}
-    names = taken.pop("dimensions")
+    names = taken.pop("dimensions", None)
     shard = taken.pop("shard", None)
+    if taken["dtype"] not in (None, *DTYPES):
+        raise UserError(found=f"--dtype {taken['dtype']}", expected=f"one of {', '.join(DTYPES)}")
     return Request(
-        **taken,
+        **{**taken, "size": parse_size(taken["size"])},
         dimensions=tuple(name.strip() for name in (names or "").split(",") if name.strip()),
         shard=parse_shard(shard) if shard else shard_of_rank(),
     )
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """`320x512`: height and width in pixels. UserError for anything else."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text.strip())
+    if not match:
+        raise UserError(found=f"--size {text}", expected="HEIGHTxWIDTH in pixels", run_next="--size 320x512")
+    return int(match[1]), int(match[2])

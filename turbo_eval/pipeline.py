@@ -22,7 +22,7 @@ from turbo_eval.records import ClipId, ClipRecord, Prompt, ScoreRecord
 from turbo_eval.scorers.base import Scorer, applies
 from turbo_eval.scorers.registry import build_scorers
 from turbo_eval.store import Run, open_run
-from turbo_eval.suites import load_suite
+from turbo_eval.suites import load_suite, suite_of_texts
 from turbo_eval.units import Plan, Unit
 from turbo_train.errors import UserError
 
@@ -72,11 +72,9 @@ class Job:
         from turbo_eval.generators.latent import load_generator
 
         entry = contestant.entry
-        assert entry is not None and entry.guidance_scale is not None
+        assert entry is not None and entry.source is not None
         if contestant.name not in self.loaded:
-            self.loaded[contestant.name] = load_generator(
-                entry.kind, entry.folder, entry.num_steps, entry.guidance_scale, self.plan.batch, self.device
-            )
+            self.loaded[contestant.name] = load_generator(entry.source, entry.setting, self.plan.batch, self.device)
         return self.loaded[contestant.name]
 
     def units(self) -> list[Unit]:
@@ -126,8 +124,10 @@ class Draft:
 def draft(request: Request) -> Draft:
     """Resolve every name and load the scorers. UserError for a mistake of the command line."""
     contestants = contestants_of(request)
-    suite = load_suite(request.suite)
-    scorers, unscored = build_scorers(dimensions=request.dimensions or None)
+    for contestant in contestants:
+        _check_steps(contestant)
+    suite = suite_of_texts(request.prompts) if request.prompts else load_suite(request.suite)
+    scorers, unscored = build_scorers(dimensions=request.dimensions or None) if request.score else ([], {})
     names = tuple(contestant.name for contestant in contestants)
     scope = Scope(names, request.samples, request.limit, request.dimensions)
     prompts = Plan(suite, scope, 1).prompts()
@@ -170,6 +170,20 @@ def _identity(folder: Path, request: Request, suite: str, sha256: str) -> RunIde
     default = RunIdentity(suite, sha256, BATCH, cores())
     known = replace(there or default, suite=suite, suite_sha256=sha256)
     return replace(known, batch=request.batch or known.batch, threads=request.threads or known.threads)
+
+
+def _check_steps(contestant: Contestant) -> None:
+    """UserError for a number of steps that the sampler cannot take."""
+    from turbo_train.sampling.consistency import consistency_timesteps
+    from turbo_train.sampling.ddim import ddim_timesteps
+
+    if contestant.entry is None:
+        return
+    setting = contestant.entry.setting
+    if setting.sampler == "ddim":
+        ddim_timesteps(setting.num_steps)
+    else:
+        consistency_timesteps(setting.num_steps, setting.origin_steps)
 
 
 def _use_threads(count: int) -> None:

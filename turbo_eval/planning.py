@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from turbo_eval.contestants import Contestant, Request
-from turbo_eval.disk import MARGIN, readable, room_of
+from turbo_eval.disk import MARGIN, room_of
 from turbo_eval.manifest import MANIFEST, changed_keys, check_same
 from turbo_eval.pipeline import Draft, Job, draft
 from turbo_eval.printing import duration
@@ -25,6 +25,7 @@ from turbo_eval.scorers.base import Clip, applies, open_clip, score_clips
 from turbo_eval.store import Run
 from turbo_eval.units import Unit
 from turbo_train.video_io import encode_mp4
+from turbo_train.weights.table import readable
 
 BRIEF_S = 10.0
 SCORED = 2  # finished clips that are decoded and scored to learn the time of one
@@ -170,8 +171,8 @@ def _calibrate(d: Draft, contestant: Contestant, unit: Unit) -> tuple[float, flo
     if contestant.entry is None:
         return _calibrate_folder(d)
     entry = contestant.entry
-    assert entry.guidance_scale is not None
-    generator = load_generator(entry.kind, entry.folder, entry.num_steps, entry.guidance_scale, d.plan.batch, d.device)
+    assert entry.source is not None
+    generator = load_generator(entry.source, entry.setting, d.plan.batch, d.device)
     prompts = [d.suite.prompts[index] for index in unit.members]
     samples = [unit.sample_index] * len(prompts)
 

@@ -7,12 +7,15 @@ below the scorers, as the store, imports those two instead.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from turbo_eval.models import near
 from turbo_eval.prompt_suite import Suite, select, suite_of
+from turbo_eval.records import Prompt
 from turbo_eval.scorers.vbench.spec import NAMES
-from turbo_eval.suite_files import FORMATS, legal_stem, read_prompts
+from turbo_eval.suite_files import FORMATS, check_prompt, legal_stem, read_prompts
 from turbo_eval.vbench_suite import CATEGORIES, SAMPLES, SAMPLES_BY_DIMENSION, category_prompts, vbench_prompts
 from turbo_train.errors import UserError
 
@@ -75,6 +78,29 @@ def _existing(name_or_path: str) -> Path:
         expected=f"one of {', '.join(describe_suites())}, or {files}",
         run_next="turbo-eval list suites",
     )
+
+
+def suite_of_texts(texts: Sequence[str]) -> Suite:
+    """A suite of prompts from the command line. A prompt has the same id, and so the same noise, in any company.
+
+    UserError for a prompt that is empty, has control characters, or stands there twice.
+    """
+    prompts = []
+    for text in texts:
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        try:
+            prompt = Prompt(f"{legal_stem(text)[:40].rstrip('-.')}-{digest}", text)
+            check_prompt(prompt)
+        except ValueError as error:
+            raise UserError(found=f"--prompt {text!r}: {error}", expected="a prompt in plain text") from error
+        if prompt in prompts:
+            raise UserError(
+                found=f"--prompt {text!r} twice",
+                expected="different prompts",
+                run_next="--samples 2 for two clips of one",
+            )
+        prompts.append(prompt)
+    return suite_of("prompts", prompts)
 
 
 def prompts_folder() -> Path:

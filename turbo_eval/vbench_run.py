@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from turbo_eval.completeness import Shortfall, merged, require_complete, require_some, shortfall, unscored_records
+from turbo_eval.collect import collect, excess_of, shard_done
+from turbo_eval.completeness import Shortfall, merged, require_complete, require_some, unscored_records
 from turbo_eval.contestants import Request
 from turbo_eval.pipeline import Job, prepare
 from turbo_eval.records import Prompt, ScoreRecord
@@ -20,8 +21,7 @@ from turbo_eval.scorers.vbench.spec import DIMENSIONS, NAMES
 from turbo_eval.screen import say
 from turbo_eval.tables import Table, build_table
 from turbo_eval.timing.latency import Latency, measure_latency, read_latency, write_latency
-from turbo_eval.worker import Worker, check_sources
-from turbo_train.exits import finishing
+from turbo_eval.worker import check_sources
 from turbo_train.video_io import read_video
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SHEET_ROWS = 8
-ROUNDS = 3  # of making clips again whose files turn out to be damaged
 LATENCY_UNIT = "latency"
 
 
@@ -64,38 +63,14 @@ def run_vbench(request: Request) -> Outcome:
     for note in job.run.notes:
         say(note)
     check_sources(job)
-    short = _collect(job)
+    short = collect(job)
     if request.shard is not None and short.pending:
-        return _shard_done(job, short)
+        return Outcome(job.run.folder, None, (), shard_done(job, short), excess_of(job, short))
     require_some(job, short)
     require_complete(
         short, allow_missing=request.allow_missing, max_failures=request.max_failures, folder=job.run.folder
     )
     return _report(job, short)
-
-
-def _collect(job: Job) -> Shortfall:
-    """Make what is missing: clips and scores. What is damaged is made again."""
-    for _ in range(ROUNDS):
-        with finishing(say) as stop:
-            Worker(job, stop).work()
-        if job.request.shard is not None and (short := shortfall(job, read_files=False)).pending:
-            break  # others are still at it: what is there is looked at by whoever comes last
-        short = shortfall(job)
-        if not short.damaged:
-            break
-        say(f"{short.damaged} clips no longer have the bytes of their rows; making them again")
-    return short
-
-
-def _shard_done(job: Job, short: Shortfall) -> Outcome:
-    done = f"shard {job.request.shard} is done; {short.pending} of {short.wanted} clips of other shards are not there"
-    remarks = (done, f"the same command without --shard prints the table once they are: {job.run.folder}")
-    return Outcome(job.run.folder, None, (), remarks, _excess(job, short))
-
-
-def _excess(job: Job, short: Shortfall) -> str:
-    return short.describe() if short.failed > job.request.max_failures else ""
 
 
 def _report(job: Job, short: Shortfall) -> Outcome:
@@ -123,7 +98,7 @@ def _report(job: Job, short: Shortfall) -> Outcome:
     )
     sheet = _contact_sheet(job, short.stamp)
     remarks = (*_speed(latency), *_totals(job, scores, short))
-    return Outcome(folder, table, (*files, *sheet), remarks, _excess(job, short))
+    return Outcome(folder, table, (*files, *sheet), remarks, excess_of(job, short))
 
 
 def race(job: Job) -> Latency | None:

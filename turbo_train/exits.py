@@ -13,8 +13,10 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 
 from turbo_train.errors import UserError
@@ -74,7 +76,9 @@ def program(command_line: Callable[[], object]) -> None:
     """What a console script calls. Once stopped, the program ends with that code, however often it is signalled.
 
     Taking the networks down takes a while, in which Python would end by the signal: a scheduler would see a failure.
+    Our own warnings are for the user: one line each, without the line of code.
     """
+    warnings.showwarning = _show_warning
     try:
         command_line()
     except SystemExit as end:
@@ -82,6 +86,14 @@ def program(command_line: Callable[[], object]) -> None:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)
         raise
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: object = None, line: str | None = None
+) -> None:
+    ours = category is UserWarning and bool({"turbo_train", "turbo_eval"} & set(Path(filename).parts))
+    text = f"warning: {message}\n" if ours else warnings.formatwarning(message, category, filename, lineno, line)
+    sys.stderr.write(text)
 
 
 def exit_code_of(work: Callable[[], int | None]) -> int:

@@ -11,7 +11,6 @@ import pytest
 from typer.testing import CliRunner
 
 from turbo_eval.cli import app
-from turbo_eval.models import MODELS, find_model, kind_of, weights_sha256
 from turbo_eval.scorers.vbench.spec import NAMES
 from turbo_train.errors import UserError
 from turbo_train.exits import STOPPED, exit_code_of
@@ -95,46 +94,3 @@ def test_terminate_arrives_as_an_interrupt(repository: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=repository)
     assert done.returncode == 75
     assert "what was done is kept" in done.stderr
-
-
-def test_named_models_are_unique_and_say_their_licence() -> None:
-    assert len({entry.name for entry in MODELS}) == len(MODELS)
-    assert all(entry.licence and entry.description for entry in MODELS)
-
-
-def test_a_folder_is_a_model_by_its_layout(tmp_path: Path) -> None:
-    teacher, student = tmp_path / "teacher", tmp_path / "student"
-    (teacher / "unet").mkdir(parents=True)
-    student.mkdir()
-    (student / "config.json").write_text("{}")
-    (student / "adapter.safetensors").write_bytes(b"")
-    assert (kind_of(teacher), kind_of(student), kind_of(tmp_path)) == ("teacher", "student", None)
-    assert find_model(str(teacher)).num_steps == 50
-    assert find_model(str(student)).num_steps == 4
-
-
-def test_the_guidance_scale_comes_from_the_models_own_record(tmp_path: Path) -> None:
-    teacher = tmp_path / "teacher"
-    (teacher / "unet").mkdir(parents=True)
-    assert find_model(str(teacher)).guidance_scale == 7.5
-    (tmp_path / "built.json").write_text('{"teacher": {"guidance_scale": 4}}')
-    assert find_model(str(teacher)).guidance_scale == 4.0
-    (teacher / "built.json").write_text('{"guidance_scale": 2.5}')
-    assert find_model(str(teacher)).guidance_scale == 2.5
-    (teacher / "built.json").write_text("{")
-    with pytest.raises(UserError, match="not readable as JSON"):
-        find_model(str(teacher))
-
-
-def test_the_digest_of_a_student_covers_its_teacher(tmp_path: Path) -> None:
-    teacher, student = tmp_path / "teacher", tmp_path / "student"
-    (teacher / "unet").mkdir(parents=True)
-    student.mkdir()
-    (student / "config.json").write_text("{}")
-    (student / "adapter.safetensors").write_bytes(b"")
-    (teacher / "unet" / "weights").write_bytes(b"1")
-    before = weights_sha256(find_model(str(student)))
-    (teacher / "built.json").write_text("{}")
-    assert weights_sha256(find_model(str(student))) == before
-    (teacher / "unet" / "weights").write_bytes(b"2")
-    assert weights_sha256(find_model(str(student))) != before

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +20,16 @@ from turbo_eval.generators.latent import LatentGenerator, load_generator, to_uin
 from turbo_eval.models import find_model
 from turbo_eval.records import Prompt
 from turbo_train.errors import UserError
+from turbo_train.nets.source import Source
+from turbo_train.sampling.setting import Setting
 
+TEACHER = Setting("ddim", 3, 2.0)
 PROMPTS = [Prompt(f"p{k}", text) for k, text in enumerate(("a red circle rises", "a blue square rests", "a green box"))]
 
 
 @pytest.fixture(scope="module")
 def teacher(tiny_teacher: Path) -> LatentGenerator:
-    return load_generator("teacher", tiny_teacher, num_steps=3, guidance_scale=2.0, batch=2)
+    return load_generator(Source("diffusers", tiny_teacher), TEACHER, batch=2)
 
 
 def test_clips_are_uint8_frames_of_the_models_format(teacher: LatentGenerator) -> None:
@@ -53,15 +57,16 @@ def test_company_in_a_batch_changes_nothing(teacher: LatentGenerator) -> None:
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_the_batch_size_changes_no_more_than_rounding(tiny_teacher: Path, teacher: LatentGenerator, batch: int) -> None:
-    other = load_generator("teacher", tiny_teacher, num_steps=3, guidance_scale=2.0, batch=batch)
+    other = load_generator(Source("diffusers", tiny_teacher), TEACHER, batch=batch)
     pairs = zip(teacher.generate(PROMPTS, [0] * 3, 0), other.generate(PROMPTS, [0] * 3, 0), strict=True)
     assert max(int(np.abs(a.astype(int) - b.astype(int)).max()) for a, b in pairs) <= 1
 
 
 def test_a_student_samples_in_its_own_number_of_evaluations(tiny_student: Path) -> None:
     entry = find_model(str(tiny_student))
-    assert (entry.kind, entry.num_steps, entry.guidance_scale) == ("student", 4, 3.0)
-    student = load_generator("student", tiny_student, num_steps=4, guidance_scale=3.0, batch=1)
+    assert (entry.kind, entry.setting) == ("student", Setting("consistency", 4, 3.0))
+    assert entry.source is not None
+    student = load_generator(entry.source, entry.setting, batch=1)
     first = student.generate(PROMPTS[:1], [0], seed=0)[0]
     assert student.denoiser.rows == 4
     assert first.shape == (4, 16, 16, 3)
@@ -69,9 +74,20 @@ def test_a_student_samples_in_its_own_number_of_evaluations(tiny_student: Path) 
 
 
 def test_both_kinds_start_from_the_same_noise(tiny_student: Path, teacher: LatentGenerator) -> None:
-    student = load_generator("student", tiny_student, num_steps=1, guidance_scale=3.0, batch=2)
+    student = load_generator(Source("student", tiny_student), Setting("consistency", 1, 3.0), batch=2)
     group = [(PROMPTS[0], 0), (PROMPTS[1], 1)]
     assert student._noise(group, 5, "initial").equal(teacher._noise(group, 5, "initial"))
+
+
+def test_a_clip_of_another_length_size_and_rate(tiny_teacher: Path) -> None:
+    source = Source("diffusers", tiny_teacher)
+    chosen = replace(TEACHER, frames=6, size=(24, 8), fps=10, cond_fps=28, dtype="bfloat16")
+    generator = load_generator(source, chosen, batch=1)
+    clip = generator.generate(PROMPTS[:1], [0], seed=0)[0]
+    assert clip.shape == (6, 24, 8, 3)
+    assert (generator.fps, generator.model.fps) == (10.0, 28)
+    with pytest.raises(UserError, match="multiples of 2"):
+        load_generator(source, replace(TEACHER, size=(24, 9)), batch=1)
 
 
 def test_network_evaluations_are_counted_per_row(teacher: LatentGenerator) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 from turbo_eval import keys
 from turbo_eval.keys import ModelIdentity, content_key, files_sha256, key_fields
 from turbo_eval.provenance import cpu_field
+from turbo_train.sampling.setting import Setting
 
-STUDENT = ModelIdentity("fast", "student", 4, 7.5, "cd" * 32)
+STUDENT = ModelIdentity("fast", "student", Setting("consistency", 4, 7.5), "cd" * 32)
 SETTINGS: dict[str, Any] = {"seed": 0, "batch": 4, "threads": 1, "lossless": True, "device": "cpu AuthenticAMD AVX2"}
 
 
@@ -56,3 +58,10 @@ def test_names_and_bytes_count_and_line_ends_do_not(tmp_path: Path) -> None:
     c.write_bytes(b"one\ntwo")
     assert files_sha256({"x": a, "y": c}) == files_sha256({"y": c, "x": b})
     assert len({files_sha256({"x": a}), files_sha256({"x": c}), files_sha256({"y": a})}) == 3
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Setting)])
+def test_every_part_of_the_setting_is_in_the_key(field: str) -> None:
+    other = {"sampler": "ddim", "size": (64, 64), "dtype": "bfloat16"}.get(field, 3)
+    setting = replace(Setting("consistency", 4, 7.5), **{field: other})
+    assert key(replace(STUDENT, setting=setting)) != key()

@@ -10,23 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from turbo_eval.generators.base import Frames
-from turbo_eval.models import Kind
 from turbo_eval.records import Prompt
+from turbo_train.errors import UserError
+from turbo_train.nets.load import load_model
 from turbo_train.nets.model import Model
 from turbo_train.nets.protocols import Denoiser
-from turbo_train.nets.student import load_student
-from turbo_train.nets.teacher import load_teacher
+from turbo_train.nets.source import Source
 from turbo_train.sampling.consistency import sample_consistency
 from turbo_train.sampling.ddim import sample_ddim
-from turbo_train.sampling.noise import clip_noise
+from turbo_train.sampling.noise import StepNoise, clip_noise
+from turbo_train.sampling.setting import Setting
 
 
 class CountedDenoiser:
@@ -54,29 +54,20 @@ class CountedDenoiser:
         )
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How a model is run. A teacher samples by DDIM with classifier-free guidance, a student by consistency steps."""
-
-    kind: Kind
-    num_steps: int
-    guidance_scale: float
-
-
 class LatentGenerator:
     """A loaded model with its way of sampling."""
 
-    def __init__(self, model: Model, sampling: Sampling, batch: int = 4) -> None:
+    def __init__(self, model: Model, setting: Setting, batch: int = 4) -> None:
         self.denoiser = CountedDenoiser(model.denoiser)
         self.model = replace(model, denoiser=self.denoiser)
-        self.sampling = sampling
+        self.setting = setting
         self._batch = batch
         self._offload = False
 
     @property
     def fps(self) -> float:
-        """Frames per second of its clips."""
-        return float(self.model.fps)
+        """Frames per second of its clips, as their files say; the network may be told another rate (cond_fps)."""
+        return float(self.setting.fps or self.model.fps)
 
     @property
     def batch(self) -> int:
@@ -104,7 +95,7 @@ class LatentGenerator:
     def one_at_a_time(self) -> LatentGenerator:
         """The same model with one clip in a forward pass, for latency; it counts its calls separately."""
         bare = replace(self.model, denoiser=self.denoiser.denoiser)
-        return LatentGenerator(bare, self.sampling, batch=1)
+        return LatentGenerator(bare, self.setting, batch=1)
 
     @torch.no_grad()
     def generate(self, prompts: Sequence[Prompt], sample_indices: Sequence[int], seed: int) -> list[Frames]:
@@ -120,15 +111,35 @@ class LatentGenerator:
     def _forward(self, group: Sequence[tuple[Prompt, int]], seed: int) -> list[Frames]:
         context = torch.cat([self.model.text([prompt.prompt]) for prompt, _ in group])
         noise = self._noise(group, seed, "initial").to(context.device)
-        steps, scale = self.sampling.num_steps, self.sampling.guidance_scale
-        if self.sampling.kind == "teacher":
-            empty = self.model.text([""])
-            z_0 = sample_ddim(self.model, context, empty, noise, num_steps=steps, guidance_scale=scale)
-        else:
-            fresh = [self._noise(group, seed, f"step-{k}").to(context.device) for k in range(1, steps)]
-            z_0 = sample_consistency(self.model, context, noise, fresh, num_steps=steps, guidance_scale=scale)
+        z_0 = self._sample(context, noise, lambda k: self._noise(group, seed, f"step-{k}").to(context.device))
         with self._off_device(context.device):
             return list(to_uint8(self.model.vae.decode(z_0)))
+
+    def _sample(self, context: Tensor, noise: Tensor, step_noise: StepNoise) -> Tensor:
+        chosen = self.setting
+        steps, scale = chosen.num_steps, chosen.guidance_scale
+        if chosen.sampler == "ddim":
+            return sample_ddim(
+                self.model,
+                context,
+                self.model.text([""]),
+                noise,
+                num_steps=steps,
+                guidance_scale=scale,
+                eta=chosen.eta,
+                step_noise=step_noise,
+            )
+        return sample_consistency(
+            self.model,
+            context,
+            noise,
+            step_noise,
+            num_steps=steps,
+            guidance_scale=scale,
+            origin_steps=chosen.origin_steps,
+            motion_gs=chosen.motion_gs,
+            motion_percentage=chosen.motion_percentage,
+        )
 
     @contextmanager
     def _off_device(self, device: torch.device) -> Iterator[None]:
@@ -154,9 +165,27 @@ def to_uint8(frames_BTCHW: Tensor) -> Frames:
     return np.ascontiguousarray(array)
 
 
-def load_generator(
-    kind: Kind, folder: Path, num_steps: int, guidance_scale: float, batch: int, device: str = "cpu"
-) -> LatentGenerator:
-    """Load the weights of a folder onto a device (device.py)."""
-    model = load_teacher(folder) if kind == "teacher" else load_student(folder)
-    return LatentGenerator(model.to(device), Sampling(kind, num_steps, guidance_scale), batch)
+def load_generator(source: Source, setting: Setting, batch: int, device: str = "cpu") -> LatentGenerator:
+    """Load a model's files onto a device (device.py), its networks in the setting's dtype, for the setting's clip.
+
+    UserError: files that are not what they should be, or a size that the network cannot make.
+    """
+    model = fitted(load_model(source), setting)
+    return LatentGenerator(model.to(device, getattr(torch, setting.dtype)), setting, batch)
+
+
+def fitted(model: Model, setting: Setting) -> Model:
+    """The model for clips of another length, size and frame rate. UserError for sizes that it cannot make."""
+    channels, frames, height, width = model.latent_shape
+    if setting.size is not None:
+        cell = model.vae.factor
+        multiple = cell * model.size_multiple
+        if any(side % multiple for side in setting.size):
+            raise UserError(
+                found=f"a size of {setting.size[0]}x{setting.size[1]} pixels for {model.name}",
+                expected=f"height and width that are multiples of {multiple}",
+                run_next="the same command with another --size",
+            )
+        height, width = (side // cell for side in setting.size)
+    fps = setting.cond_fps or setting.fps or model.fps
+    return replace(model, latent_shape=(channels, setting.frames or frames, height, width), fps=fps)

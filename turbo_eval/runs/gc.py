@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from turbo_eval.clip_files import SHORT
-from turbo_eval.disk import readable
 from turbo_eval.durable import check_contained, stale_temporaries, sync_folder, write_atomically, writing
 from turbo_eval.records import ClipRecord, ScoreRecord, canonical_json
 from turbo_eval.runs.checks import unlisted_files
 from turbo_eval.runs.reading import Reading, refuse_broken, refuse_living
 from turbo_eval.runs.scan import Row, ledgers
 from turbo_eval.store import Failure
+from turbo_train.weights.table import readable
 
 RECENT_S = 24 * 3600.0
 

@@ -19,7 +19,7 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
-from turbo_eval.disk import check_room, readable
+from turbo_eval.disk import check_room
 from turbo_eval.durable import check_contained, publish, sha256_of, sync_folder, write_atomically, writing
 from turbo_eval.leases import Sessions
 from turbo_eval.manifest import MANIFEST, Manifest, begin
@@ -31,6 +31,7 @@ from turbo_eval.runs.imported import IMPORTED, ImportedFile, read_imported, writ
 from turbo_eval.runs.reading import Reading, refuse_broken, refuse_living
 from turbo_eval.runs.scan import ledgers
 from turbo_train.errors import Incomplete, UserError
+from turbo_train.weights.table import readable
 
 Stage = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 SHOWN = 3

@@ -14,13 +14,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from turbo_eval.disk import readable
 from turbo_eval.leases import SessionInfo
 from turbo_eval.printing import duration
 from turbo_eval.records import ClipId
 from turbo_eval.runs.reading import Reading
 from turbo_eval.store import Failure
 from turbo_eval.units import Unit
+from turbo_train.weights.table import readable
 
 WINDOW_S = 600.0
 SHORTEST_WINDOW_S = 1.0  # of a process that has just begun

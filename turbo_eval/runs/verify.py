@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from turbo_eval.disk import readable
 from turbo_eval.manifest import read_manifest, read_suite
 from turbo_eval.runs.checks import (
     KINDS,
@@ -25,6 +24,7 @@ from turbo_eval.runs.imported import IMPORTED
 from turbo_eval.runs.reading import Reading, SessionFiles
 from turbo_eval.runs.scan import scan
 from turbo_train.errors import Incomplete, UserError
+from turbo_train.weights.table import readable
 
 Stage = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 SHOWN = 3

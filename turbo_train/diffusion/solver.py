@@ -23,6 +23,15 @@ def videocrafter2_x0_scale(num_train_steps: int = 1000, ramp_steps: int = 400, e
     return torch.cat([ramp, rest]).float()
 
 
+def ddim_std(schedule: Schedule, t_B: Tensor, s_B: Tensor, eta: float) -> Tensor:
+    """Spread of the fresh noise of a sampler's step from t to s < t, (B,) float32 (Song et al. 2021, equation 16).
+
+    eta sqrt((1 - abar_s) / (1 - abar_t)) sqrt(1 - abar_t / abar_s): eta 0 deterministic, 1 DDPM's posterior.
+    """
+    abar_t, abar_s = schedule.abar(t_B), schedule.abar(s_B)
+    return eta * ((1 - abar_s) / (1 - abar_t) * (1 - abar_t / abar_s)).sqrt()
+
+
 @dataclass(frozen=True)
 class DDIMSolver:
     """The grid of the distillation and the step between its neighbours. `x0_scale` (n,) or None (training's choice)."""

@@ -25,16 +25,15 @@ def lora_targets(net: nn.Module, leave_out: Iterable[str] = ()) -> dict[str, int
     return {
         name: min(module.weight.shape[:2])
         for name, module in net.named_modules()
-        if type(module) in _KINDS and name not in left_out
+        if isinstance(module, _KINDS) and name not in left_out
     }
 
 
-def inject(net: nn.Module, rank: int, leave_out: Iterable[str] = ()) -> None:
-    """Add LoRA of zeros' effect to `net` in place; then only its A and B have requires_grad."""
-    targets = lora_targets(net, leave_out)
+def lora_config(targets: Mapping[str, int], rank: int) -> LoraConfig:
+    """PEFT's configuration for the layers of `lora_targets`: r = min(rank, in, out) and alpha = r in each, no other."""
     # Anchored patterns: PEFT matches plain names as suffixes, and "conv_in" would catch "block.conv_in" too.
     small = {f"^{re.escape(name)}": most for name, most in targets.items() if most < rank}
-    config = LoraConfig(
+    return LoraConfig(
         r=rank,
         lora_alpha=rank,
         lora_dropout=0.0,
@@ -43,7 +42,12 @@ def inject(net: nn.Module, rank: int, leave_out: Iterable[str] = ()) -> None:
         rank_pattern=small,
         alpha_pattern=dict(small),
     )
-    inject_adapter_in_model(config, net, ADAPTER)
+
+
+def inject(net: nn.Module, rank: int, leave_out: Iterable[str] = ()) -> None:
+    """Add LoRA of zeros' effect to `net` in place; then only its A and B have requires_grad."""
+    targets = lora_targets(net, leave_out)
+    inject_adapter_in_model(lora_config(targets, rank), net, ADAPTER)
     injected = [name for name, _ in _layers(net)]
     assert injected == list(targets), "PEFT injected other layers than it was given"
 

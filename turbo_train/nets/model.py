@@ -21,7 +21,8 @@ class Model:
 
     timestep_cond_dim: width of the guidance embedding that it wants, motion_cond_dim: of the motion embedding that it
     accepts; None: it knows neither. x0_scale (n,): by what its training scaled x_0 at each time (VideoCrafter2).
-    size_multiple: latents' height and width are multiples of this.
+    size_multiple: latents' height and width are multiples of this. folder: where it was read from; a file for a
+    published checkpoint.
     """
 
     name: str

@@ -6,15 +6,21 @@ The embedded world's teacher and students are small members of the same class. I
 
 from __future__ import annotations
 
+from typing import ClassVar, Self
+
 import torch
 from diffusers import UNet3DConditionModel
-from torch import Tensor, nn
+from torch import Tensor
 
-COND_PROJ = "time_embedding.cond_proj"
+from turbo_train.nets.unet_denoiser import UNetDenoiser
 
 
-class ModelScopeDenoiser(nn.Module):
+class ModelScopeDenoiser(UNetDenoiser):
     """A UNet3DConditionModel as a Denoiser. It knows no frame rate: `fps` is accepted and unused."""
+
+    family: ClassVar[str] = "ModelScope"
+    cond_proj: ClassVar[str] = "time_embedding.cond_proj"
+    unet: UNet3DConditionModel
 
     def __init__(self, unet: UNet3DConditionModel, prediction_type: str) -> None:
         super().__init__()
@@ -27,6 +33,15 @@ class ModelScopeDenoiser(nn.Module):
         dim: int | None = self.unet.config["time_cond_proj_dim"]
         return dim
 
+    def empty_with(self, time_cond_dim: int | None, motion_cond_dim: int | None) -> Self:
+        """A network of the same sizes with a guidance condition, on the meta device. It knows no motion condition."""
+        assert motion_cond_dim is None
+        # diffusers keeps a list of the options left at their defaults in the configuration, and would not change those
+        config = {name: value for name, value in self.unet.config.items() if not name.startswith("_")}
+        with torch.device("meta"):
+            unet = UNet3DConditionModel.from_config({**config, "time_cond_proj_dim": time_cond_dim})
+        return type(self)(unet, self.prediction_type)
+
     def forward(
         self,
         x_BCTHW: Tensor,
@@ -37,12 +52,8 @@ class ModelScopeDenoiser(nn.Module):
         timestep_cond_BE: Tensor | None = None,
         motion_cond_BE: Tensor | None = None,
     ) -> Tensor:
-        """Output of x's shape, in the network's dtype. ValueError if the guidance embedding is missing or unwanted."""
-        if motion_cond_BE is not None:
-            raise ValueError("a motion embedding for a network that knows none")
-        if (timestep_cond_BE is None) != (self.timestep_cond_dim is None):
-            got = None if timestep_cond_BE is None else timestep_cond_BE.shape[1]
-            raise ValueError(f"guidance embedding of width {got}, the network wants {self.timestep_cond_dim}")
+        """Output of x's shape, in the network's dtype. ValueError: `check_conditions`'s."""
+        self.check_conditions(timestep_cond_BE, motion_cond_BE)
         dtype = self.unet.conv_in.weight.dtype
         cond = None if timestep_cond_BE is None else timestep_cond_BE.to(dtype)
         out: Tensor = self.unet(
@@ -53,19 +64,3 @@ class ModelScopeDenoiser(nn.Module):
             return_dict=False,
         )[0]
         return out
-
-
-def with_guidance_condition(unet: UNet3DConditionModel, time_cond_dim: int) -> UNet3DConditionModel:
-    """A copy of a teacher's UNet with a guidance projection of zeros, so that it begins as the teacher exactly.
-
-    Differs: the original leaves this matrix at a random start, frozen, and never saves it (T2V-Turbo eaae323).
-    """
-    config = {**unet.config, "time_cond_proj_dim": time_cond_dim}
-    with torch.device("meta"):
-        wide = UNet3DConditionModel.from_config(config)
-    weights = {name: value.detach().clone() for name, value in unet.state_dict().items()}
-    like = unet.time_embedding.linear_1.weight
-    weights[f"{COND_PROJ}.weight"] = torch.zeros(like.shape[1], time_cond_dim, dtype=like.dtype, device=like.device)
-    wide.load_state_dict(weights, strict=True, assign=True)
-    copied: UNet3DConditionModel = wide.eval().requires_grad_(False)
-    return copied

@@ -1,8 +1,9 @@
 """What is a student? A frozen teacher, plus LoRA, plus a projection of the guidance scale; on disk only the additions.
 
 config.json names the teacher by the hash of its weights; adapter.safetensors holds, as float16 and by name, the LoRA
-and `time_embedding.cond_proj.weight`. Differs: the original never saves that projection (T2V-Turbo eaae323), so
-its students draw another at random in every process; ours starts at zero, is trained, and is saved.
+and the guidance projection (`time_embedding.cond_proj.weight`, or VideoCrafter2's `time_cond_proj.weight`). Differs:
+the original never saves that projection (T2V-Turbo eaae323), so its students draw another at random in every process;
+ours starts at zero, is trained, and is saved.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from diffusers import UNet3DConditionModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from turbo_train.errors import UserError
+from turbo_train.nets.base import load_base, teacher_at, teacher_sha256
 from turbo_train.nets.lora import inject, load_lora, lora_weights, merge
 from turbo_train.nets.model import Model
-from turbo_train.nets.modelscope import COND_PROJ, ModelScopeDenoiser, with_guidance_condition
-from turbo_train.nets.teacher import REBUILD, load_teacher, read_json, weights_sha256
+from turbo_train.nets.source import Source
+from turbo_train.nets.teacher import REBUILD, read_json
+from turbo_train.nets.unet_denoiser import UNetDenoiser, unet_denoiser_of
+from turbo_train.nets.videocrafter2.checkpoint import CheckpointConfig
 
 SCHEMA_VERSION = 1
 CONFIG_FILE, ADAPTER_FILE = "config.json", "adapter.safetensors"
@@ -34,7 +37,7 @@ RANK = 64  # T2V-Turbo's lora_rank for VideoCrafter2
 class StudentConfig:
     """config.json. guidance_min..guidance_max is the range trained on, guidance_scale the default (lcm_cfg's scale)."""
 
-    teacher: str  # name of the teacher's folder, which lies beside the student's
+    teacher: str  # name of the teacher's folder or file; it lies beside the student's folder unless it is named
     teacher_sha256: str
     rank: int
     time_cond_dim: int
@@ -47,31 +50,38 @@ class StudentConfig:
 
 
 def new_student(
-    teacher: Model, rank: int = RANK, time_cond_dim: int = TIME_COND_DIM, seed: int = 0, dropout: float = 0.0
+    teacher: Model,
+    rank: int = RANK,
+    time_cond_dim: int = TIME_COND_DIM,
+    seed: int = 0,
+    dropout: float = 0.0,
+    *,
+    share: bool = False,
 ) -> Model:
     """A student that begins as the teacher exactly, for every guidance scale. The teacher is copied, not touched.
 
     LoRA's A is drawn from `seed`; B and the projection are zero. Only trainable_parameters have requires_grad. It is
     in eval mode, which does not stop gradients. Text encoder and VAE are shared with the teacher.
-    Differs: the UNet class drops 10 % in its temporal convolutions while in train mode, and the original distils with
+    share: so are the denoiser's weights, for a teacher that is thrown away: merging would change it.
+    Differs: both families drop 10 % in their temporal convolutions while in train mode, and the original distils with
     that; here `dropout` replaces it.
     """
-    denoiser = _modelscope(teacher)
+    denoiser = unet_denoiser_of(teacher).with_guidance_condition(time_cond_dim, share=share)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        unet = _with_adapter(denoiser.unet, rank, time_cond_dim)
-    for parameter in _trainable(unet).values():
+        inject(denoiser.unet, rank, leave_out=(denoiser.cond_proj,))  # the projection is trained whole
+    for parameter in _trainable(denoiser).values():
         parameter.requires_grad_(True)
-    for module in unet.modules():
-        if isinstance(module, nn.Dropout):
+    for module in denoiser.unet.modules():
+        if isinstance(module, nn.Dropout) and module.p > 0:  # the temporal convolutions' alone
             module.p = dropout
-    student = ModelScopeDenoiser(unet, denoiser.prediction_type).eval()
-    return replace(teacher, name=f"{teacher.name}-student", denoiser=student, timestep_cond_dim=time_cond_dim)
+    name = f"{teacher.name}-student"
+    return replace(teacher, name=name, denoiser=denoiser.eval(), timestep_cond_dim=time_cond_dim)
 
 
 def trainable_parameters(student: Model) -> list[nn.Parameter]:
     """What an optimizer gets: LoRA and the guidance projection, always in the same order."""
-    return list(_trainable(_modelscope(student).unet).values())
+    return list(_trainable(unet_denoiser_of(student)).values())
 
 
 def save_student(
@@ -81,20 +91,20 @@ def save_student(
     guidance_range: tuple[float, float],
     guidance_scale: float,
     notes: str = "",
-    teacher_folder: Path | None = None,
+    teacher: Path | None = None,
 ) -> StudentConfig:
-    """Write config.json and adapter.safetensors of an unmerged student. `teacher_folder` None: where it came from.
+    """Write config.json and adapter.safetensors of an unmerged student. `teacher` None: where it came from.
 
     Everything written is a function of the arguments and of the teacher's files: no times, no hosts, no paths.
     """
-    denoiser = _modelscope(student)
+    denoiser = unet_denoiser_of(student)
     ranks = [len(weight) for name, weight in lora_weights(denoiser.unet).items() if "lora_A" in name]
     if not ranks or student.timestep_cond_dim is None:
         raise ValueError("this model has no LoRA to save: it is a teacher, or a student that was merged")
-    teacher_folder = teacher_folder or _origin(student)
+    name, sha256 = _origin(student) if teacher is None else (teacher.resolve().name, teacher_sha256(teacher))
     config = StudentConfig(
-        teacher=teacher_folder.resolve().name,
-        teacher_sha256=weights_sha256(teacher_folder),
+        teacher=name,
+        teacher_sha256=sha256,
         rank=max(ranks),
         time_cond_dim=student.timestep_cond_dim,
         prediction_type=denoiser.prediction_type,
@@ -104,17 +114,18 @@ def save_student(
         notes=notes,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    half = {name: value.detach().cpu().half().contiguous() for name, value in _trainable(denoiser.unet).items()}
+    half = {name: value.detach().cpu().half().contiguous() for name, value in _trainable(denoiser).items()}
     save_file(half, folder / ADAPTER_FILE)
     (folder / CONFIG_FILE).write_text(json.dumps(asdict(config), indent=2) + "\n", encoding="utf-8")
     return config
 
 
-def _origin(student: Model) -> Path:
-    """Folder of the teacher of a student that was just made (new_student) or read (load_student)."""
-    if not (student.folder / CONFIG_FILE).is_file():
-        return student.folder
-    return student.folder.resolve().parent / read_student_config(student.folder).teacher
+def _origin(student: Model) -> tuple[str, str]:
+    """Name and hash of the teacher of a student that was just made (new_student) or read (load_student)."""
+    if (student.folder / CONFIG_FILE).is_file():
+        config = read_student_config(student.folder)
+        return config.teacher, config.teacher_sha256
+    return student.folder.resolve().name, teacher_sha256(student.folder)
 
 
 def read_student_config(folder: Path) -> StudentConfig:
@@ -133,10 +144,13 @@ def read_student_config(folder: Path) -> StudentConfig:
         raise UserError(found=found, expected="the fields of a student", run_next=REBUILD) from error
 
 
-def load_student(folder: Path, teacher_folder: Path | None = None, *, merged: bool = True) -> Model:
-    """Read a student and its teacher, by default the folder beside it that config.json names.
+def load_student(
+    folder: Path, teacher: Source | None = None, *, merged: bool = True, sizes: CheckpointConfig | None = None
+) -> Model:
+    """Read a student and its teacher, by default what lies beside it under the name that config.json gives.
 
     merged: LoRA is added to the weights, which is faster; otherwise it stays apart, and stays trainable.
+    sizes: of a VideoCrafter2 teacher that is not the published one.
     UserError: a missing or broken file; a teacher with other weights than the student was distilled from.
     """
     folder = Path(folder)
@@ -144,37 +158,38 @@ def load_student(folder: Path, teacher_folder: Path | None = None, *, merged: bo
         raise UserError(found=f"no folder {folder}", expected="a student's folder", run_next=REBUILD)
     config = read_student_config(folder)
     weights = _read_adapter(folder / ADAPTER_FILE)
-    teacher = load_teacher(teacher_folder or folder.resolve().parent / config.teacher)
-    if (found := weights_sha256(teacher.folder)) != config.teacher_sha256:
+    teacher = teacher or _beside(folder, config)
+    base = load_base(teacher, sizes)
+    if (found := teacher_sha256(teacher.path)) != config.teacher_sha256:
         raise UserError(
-            found=f"a teacher in {teacher.folder} with weights {found[:12]}",
+            found=f"a teacher in {teacher.path} with weights {found[:12]}",
             expected=f"the one that {folder} was distilled from, with weights {config.teacher_sha256[:12]}",
             run_next="another teacher's folder, or turbo-train world build to make both anew",
         )
-    student = new_student(teacher, config.rank, config.time_cond_dim)
-    denoiser = _modelscope(student)
+    student = new_student(base, config.rank, config.time_cond_dim, share=True)
+    denoiser = unet_denoiser_of(student)
     denoiser.prediction_type = config.prediction_type
-    _load(denoiser.unet, weights, folder / ADAPTER_FILE)
+    _load(denoiser, weights, folder / ADAPTER_FILE)
     if merged:
         merge(denoiser.unet)
         denoiser.requires_grad_(False)
     return replace(student, name=folder.name, folder=folder)
 
 
-def _modelscope(model: Model) -> ModelScopeDenoiser:
-    if not isinstance(model.denoiser, ModelScopeDenoiser):
-        raise TypeError(f"a student of {type(model.denoiser).__name__} is not supported")
-    return model.denoiser
+def _beside(folder: Path, config: StudentConfig) -> Source:
+    path = folder.resolve().parent / config.teacher
+    if not path.exists():
+        raise UserError(
+            found=f"no folder or file {path}",
+            expected=f"the teacher of {folder}, with weights {config.teacher_sha256[:12]}, beside it",
+            run_next=REBUILD,
+        )
+    return teacher_at(path)
 
 
-def _with_adapter(unet: UNet3DConditionModel, rank: int, time_cond_dim: int) -> UNet3DConditionModel:
-    wide = with_guidance_condition(unet, time_cond_dim)
-    inject(wide, rank, leave_out=(COND_PROJ,))  # the projection is trained whole
-    return wide
-
-
-def _trainable(unet: UNet3DConditionModel) -> dict[str, nn.Parameter]:
-    return {**lora_weights(unet), f"{COND_PROJ}.weight": unet.time_embedding.cond_proj.weight}
+def _trainable(denoiser: UNetDenoiser) -> dict[str, nn.Parameter]:
+    name = f"{denoiser.cond_proj}.weight"
+    return {**lora_weights(denoiser.unet), name: denoiser.unet.get_parameter(name)}
 
 
 def _read_adapter(path: Path) -> dict[str, Tensor]:
@@ -186,14 +201,14 @@ def _read_adapter(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def _load(unet: UNet3DConditionModel, weights: Mapping[str, Tensor], where: Path) -> None:
-    key = f"{COND_PROJ}.weight"
-    own = unet.time_embedding.cond_proj.weight
+def _load(denoiser: UNetDenoiser, weights: Mapping[str, Tensor], where: Path) -> None:
+    key = f"{denoiser.cond_proj}.weight"
+    own = denoiser.projection.weight
     given = weights.get(key)
     try:
         if given is None or given.shape != own.shape:
             raise KeyError(f"{key} is {None if given is None else tuple(given.shape)}, expected {tuple(own.shape)}")
-        load_lora(unet, {name: value for name, value in weights.items() if name != key})
+        load_lora(denoiser.unet, {name: value for name, value in weights.items() if name != key})
     except KeyError as error:
         raise UserError(
             found=f"{where}: {error.args[0]}", expected="the weights that config.json describes", run_next=REBUILD

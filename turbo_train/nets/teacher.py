@@ -27,6 +27,7 @@ from turbo_train.nets.modelscope import ModelScopeDenoiser
 from turbo_train.nets.source import ClipFormat
 from turbo_train.nets.text import CLIPText
 from turbo_train.nets.vae import FrameVAE
+from turbo_train.weights.hashes import file_sha256
 
 REBUILD = "turbo-train world build (for the embedded world), or the folder of another model"
 CLIP_FILE = "clip.json"
@@ -45,9 +46,7 @@ def weights_sha256(folder: Path) -> str:
     files = sorted(path for path in folder.rglob("*") if path.suffix in _WEIGHTS and path.is_file())
     digest = hashlib.sha256()
     for path in files:
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
+        digest.update(f"{path.relative_to(folder).as_posix()} {file_sha256(path)}\n".encode())
     return digest.hexdigest()
 
 

@@ -36,7 +36,7 @@ class CLIPText(nn.Module):
         """(B, L) int64 token ids on the model's device."""
         for text in texts:
             if lost := self.lost_words(text):
-                warnings.warn(f"prompt cut at {self.max_tokens} tokens; lost: {lost!r}", stacklevel=3)
+                warnings.warn(f"prompt cut at {self.max_tokens} tokens; lost: {lost!r}", stacklevel=2)
         ids = self.tokenizer(list(texts), padding="max_length", truncation=True, max_length=self.max_tokens)
         return torch.tensor(ids["input_ids"], dtype=torch.int64, device=self.model.device)
 

@@ -1,13 +1,16 @@
 """How does a student make a clip in a few steps? Jump to x_0, add noise again, jump again.
 
 T2V-Turbo's scheduler (T2V-Turbo eaae323; multistep consistency sampling, Song et al. 2023, algorithm 1):
-z = f(x_t, t, w); x_t' = alpha_t' z + sigma_t' noise; the last z is the clip. Latents stay in float32.
-The guidance scale is an input of the network, so a step is one forward pass. Its convention is lcm_cfg's.
+z = f(x_t, t, w); x_t' = alpha_t' z + sigma_t' noise; the last z is the clip. The guidance scale is an input of the
+network, so a step is one forward pass. Its convention is lcm_cfg's. VideoCrafter2's x0_scale plays no part: T2V-Turbo
+trains its students without it. A student of the second version can also be told how much motion to make.
+Differs: latents, scheduler and embeddings are float32; the original computes them in the networks' bf16, where the
+division by alpha_999 = 0.068 magnifies rounding 15 times.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
 
 import torch
 from torch import Tensor
@@ -18,21 +21,46 @@ from turbo_train.diffusion.schedule import add_noise
 from turbo_train.errors import UserError
 from turbo_train.nets.model import Model
 from turbo_train.sampling.ddim import OnStep
+from turbo_train.sampling.finite import FiniteWatch
+from turbo_train.sampling.noise import StepNoise, noise_after
 
 
 def consistency_timesteps(num_steps: int, origin_steps: int = 50, num_train_steps: int = 1000) -> tuple[int, ...]:
-    """Falling times from the grid of `origin_steps`: 4 of 50 are 999, 759, 519, 279.
+    """Falling times from the grid of `origin_steps`: 4 of 50 are 999, 759, 519, 279; 4 of 200: 999, 749, 499, 249.
 
-    A num_steps that does not divide origin_steps stops early: 32 of 50 end at 379. UserError unless
+    Students of the first version were trained on the grid of 50, of the second on that of 200. A num_steps that does
+    not divide origin_steps stops early: 32 of 50 end at 379 (`early_end`). UserError unless
     1 <= num_steps <= origin_steps <= num_train_steps.
     """
     if not 1 <= num_steps <= origin_steps <= num_train_steps:
+        most = min(origin_steps, num_train_steps)
         raise UserError(
             found=f"{num_steps} consistency steps of a grid of {origin_steps}",
-            expected=f"1 to {min(origin_steps, num_train_steps)} steps",
+            expected=f"1 to {most} steps",
+            run_next=f"{min(4, most)} steps",
         )
     skip_k, stride = num_train_steps // origin_steps, origin_steps // num_steps
     return tuple((origin_steps - k * stride) * skip_k - 1 for k in range(num_steps))
+
+
+def early_end(num_steps: int, origin_steps: int = 50, num_train_steps: int = 1000) -> str | None:
+    """A sentence that warns of a last time far from 0 and says what to choose instead; None where nothing is lost.
+
+    Far: another step of the same stride would still fit below the last time.
+    """
+    times = consistency_timesteps(num_steps, origin_steps, num_train_steps)
+    if not _ends_early(num_steps, origin_steps):
+        return None
+    fewer = max(n for n in range(1, num_steps) if not _ends_early(n, origin_steps))
+    more = min(n for n in range(num_steps, origin_steps + 1) if not _ends_early(n, origin_steps))
+    return (
+        f"{num_steps} steps of a grid of {origin_steps} end at time {times[-1]}, far from 0: choose {fewer} or {more}"
+    )
+
+
+def _ends_early(num_steps: int, origin_steps: int) -> bool:
+    stride = origin_steps // num_steps
+    return origin_steps - (num_steps - 1) * stride >= 2 * stride
 
 
 @torch.no_grad()
@@ -40,31 +68,62 @@ def sample_consistency(
     model: Model,
     context_BLD: Tensor,
     noise_BCTHW: Tensor,
-    step_noise: Sequence[Tensor],
+    step_noise: StepNoise,
     *,
     num_steps: int,
     guidance_scale: float,
     origin_steps: int = 50,
+    motion_gs: float | None = None,
+    motion_percentage: float = 0.5,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """z_0 (B, C, T, h, w) float32. step_noise: num_steps - 1 tensors of noise's shape.
+    """z_0 (B, C, T, h, w) float32. step_noise(k) is asked for after steps 1 to num_steps - 1.
 
-    on_step(steps done, z). Differs: the original draws and discards noise in the last step.
+    motion_gs: the motion that a student of the second version is told in the first motion_percentage of time, 0
+    later; None: it is told nothing. T2V-Turbo-v2 was made with 16 steps of 200, motion_gs 0.05, motion_percentage 0.5
+    and fps 8 (T2V-Turbo eaae323, predict.py).
+    on_step(steps done, z). Warns (UserWarning) of an `early_end`.
+    UserError for impossible steps and percentages, ValueError for motion_gs of a model that knows no motion,
+    NonFiniteLatents (finite.py) at the end. Differs: the original draws and discards noise in the last step.
     """
-    times = consistency_timesteps(num_steps, origin_steps, model.schedule.num_train_steps)
-    if len(step_noise) != num_steps - 1:
-        raise ValueError(f"{len(step_noise)} noise tensors for {num_steps} steps, which need {num_steps - 1}")
+    num_train_steps = model.schedule.num_train_steps
+    times = consistency_timesteps(num_steps, origin_steps, num_train_steps)
+    if warning := early_end(num_steps, origin_steps, num_train_steps):
+        warnings.warn(warning, UserWarning, stacklevel=3)
     rows = len(noise_BCTHW)
-    x_t = z = noise_BCTHW.float()
-    cond = None
-    if model.timestep_cond_dim is not None:
-        cond = guidance_embedding(torch.full((rows,), guidance_scale, device=x_t.device), model.timestep_cond_dim)
+    x_t = z = out = noise_BCTHW.float()
+    cond, width = None, model.timestep_cond_dim
+    if width is not None:
+        cond = guidance_embedding(torch.full((rows,), guidance_scale, device=x_t.device), width)
+    moving, still = motion_conditions(model, motion_gs, motion_percentage, x_t)
+    moves_from, watch = num_train_steps * (1 - motion_percentage), FiniteWatch(times)
     for done, t in enumerate(times, start=1):
         t_B = torch.full((rows,), t, dtype=torch.int64, device=x_t.device)
-        out = model.denoiser(x_t, t_B, context_BLD, fps=model.fps, timestep_cond_BE=cond)
+        motion = moving if t >= moves_from else still
+        out = model.denoiser(x_t, t_B, context_BLD, fps=model.fps, timestep_cond_BE=cond, motion_cond_BE=motion)
         z = consistency(model.denoiser.prediction_type, model.schedule, out, x_t, t_B)
+        watch.look(z)
         if on_step:
             on_step(done, z)
         if done < num_steps:
-            x_t = add_noise(model.schedule, z, step_noise[done - 1], torch.full_like(t_B, times[done]))
+            x_t = add_noise(model.schedule, z, noise_after(step_noise, done, z), torch.full_like(t_B, times[done]))
+    watch.check(out.dtype)
     return z
+
+
+def motion_conditions(
+    model: Model, motion_gs: float | None, motion_percentage: float, like_BCTHW: Tensor
+) -> tuple[Tensor | None, Tensor | None]:
+    """Embeddings (B, E) float32 of motion_gs and of 0 (which is not a zero vector); None twice without motion_gs.
+
+    UserError for a percentage outside [0, 1], ValueError for a model that knows no motion.
+    """
+    if not 0 <= motion_percentage <= 1:
+        raise UserError(found=f"motion_percentage {motion_percentage}", expected="0 to 1, a share of the time")
+    if motion_gs is None:
+        return None, None
+    if model.motion_cond_dim is None:
+        raise ValueError(f"motion_gs {motion_gs} for {model.name}, which knows no motion condition")
+    scale_B = torch.full((len(like_BCTHW),), motion_gs, device=like_BCTHW.device)
+    width = model.motion_cond_dim
+    return guidance_embedding(scale_B, width), guidance_embedding(torch.zeros_like(scale_B), width)

@@ -1,7 +1,12 @@
-"""How does a teacher make a clip? Deterministic DDIM with classifier-free guidance.
+"""How does a teacher make a clip? DDIM with classifier-free guidance, without noise (eta 0) or with (eta up to 1).
 
-x_s = sqrt(abar_s) x_0 + sqrt(1 - abar_s) eps (Song et al. 2021, equation 12, eta 0). Below the last time abar is
-abar_0, not 1 (`set_alpha_to_one` False of Stable Diffusion's and ModelScope's schedulers). Latents stay in float32.
+x_s = alpha_s scale_s x_0 + sqrt(1 - abar_s - std^2) eps + std z, std of `ddim_std` (Song et al. 2021, equations 12 and
+16). scale is 1 but for VideoCrafter2, whose training scaled x_0: its network's x_0 is divided by scale_t. Below the
+last time s is 0: abar_0, not 1 (`set_alpha_to_one` False of Stable Diffusion's and ModelScope's schedulers), and
+scale_0, which is 1. Latents stay in float32.
+Published settings. VideoCrafter2: 50 steps, eta 1, guidance 12 (imagen_cfg), fps 28 (AILab-CVC/VideoCrafter 70e3411,
+scripts/run_text2video.sh). ModelScope: 50 steps, eta 0, guidance 9 (imagen_cfg; diffusers' TextToVideoSDPipeline).
+The T2V-Turbo paper says "50-step DDIM" of both (arXiv 2405.18750).
 """
 
 from __future__ import annotations
@@ -13,8 +18,11 @@ from torch import Tensor
 
 from turbo_train.diffusion.guidance import imagen_cfg
 from turbo_train.diffusion.prediction import to_eps, to_x0
+from turbo_train.diffusion.solver import ddim_std
 from turbo_train.errors import UserError
 from turbo_train.nets.model import Model, Spacing
+from turbo_train.sampling.finite import FiniteWatch
+from turbo_train.sampling.noise import StepNoise, noise_after
 
 OnStep = Callable[[int, Tensor], None]
 STEPS_OFFSET = 1  # of Stable Diffusion's schedulers, with "leading"
@@ -26,7 +34,8 @@ def ddim_timesteps(num_steps: int, spacing: Spacing = "leading", num_train_steps
     UserError if num_steps is not in 1..num_train_steps - 1.
     """
     if not 1 <= num_steps < num_train_steps:
-        raise UserError(found=f"{num_steps} DDIM steps", expected=f"1 to {num_train_steps - 1} steps")
+        expected = f"1 to {num_train_steps - 1} steps"
+        raise UserError(found=f"{num_steps} DDIM steps", expected=expected, run_next="50 steps")
     if spacing == "leading":
         stride = num_train_steps // num_steps
         return tuple(k * stride + STEPS_OFFSET for k in reversed(range(num_steps)))
@@ -42,38 +51,52 @@ def sample_ddim(
     *,
     num_steps: int,
     guidance_scale: float,
+    eta: float = 0.0,
+    step_noise: StepNoise | None = None,
     spacing: Spacing | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
     """z_0 (B, C, T, h, w) float32. Guidance is imagen_cfg: 1 means none, and then half the work.
 
+    eta: 0 deterministic, 1 as much noise as DDPM; then step_noise(k) is asked for after every step, the last one
+    included, as VideoCrafter2's sampler and diffusers' do: its std there is about 0.02 at 50 steps.
     spacing: None means the model's own (its scheduler_config.json).
     on_step(steps done, predicted x_0). Differs: with "trailing" and a number of steps that does not divide 1000,
     diffusers steps to t - 1000 // n, which is not its next time; here s is always the next time.
+    UserError for eta outside [0, 1], ValueError for eta without step_noise, NonFiniteLatents (finite.py) at the end.
     """
     times = ddim_timesteps(num_steps, spacing or model.spacing, model.schedule.num_train_steps)
-    guided = guidance_scale != 1
-    rows = len(noise_BCTHW)
+    if not 0 <= eta <= 1:
+        raise UserError(found=f"eta {eta}", expected="0 (deterministic) to 1 (as much noise as DDPM)")
+    if eta and step_noise is None:
+        raise ValueError(f"eta {eta} needs step_noise")
+    guided, kind, schedule = guidance_scale != 1, model.denoiser.prediction_type, model.schedule
+    rows, copies = len(noise_BCTHW), 2 if guided else 1
     context = torch.cat([uncond_1LD.expand(rows, -1, -1), context_BLD]) if guided else context_BLD
     x_t = noise_BCTHW.float()
+    scale = torch.ones(schedule.num_train_steps) if model.x0_scale is None else model.x0_scale
+    scale, watch, out = scale.to(x_t.device), FiniteWatch(times), x_t
     for done, t in enumerate(times, start=1):
         t_B = torch.full((rows,), t, dtype=torch.int64, device=x_t.device)
         s_B = torch.full_like(t_B, times[done] if done < num_steps else 0)
-        out = _guided(model, x_t, t_B, context, guidance_scale) if guided else _plain(model, x_t, t_B, context)
-        kind = model.denoiser.prediction_type
-        x_0 = to_x0(kind, model.schedule, out, x_t, t_B)
-        eps = to_eps(kind, model.schedule, out, x_t, t_B)
-        x_t = model.schedule.alpha(s_B[:1]) * x_0 + model.schedule.sigma(s_B[:1]) * eps
+        t_1, s_1 = t_B[:1], s_B[:1]
+        out = model.denoiser(torch.cat([x_t] * copies), torch.cat([t_B] * copies), context, fps=model.fps)
+        answer = _guide(out, guidance_scale) if guided else out
+        x_0 = to_x0(kind, schedule, answer, x_t, t_B) / scale[t_1]
+        eps = to_eps(kind, schedule, answer, x_t, t_B)
+        std = ddim_std(schedule, t_1, s_1, eta)
+        # clamp: with zero terminal SNR and eta 1 the first step's two terms are equal but for rounding.
+        sigma = (1 - schedule.abar(s_1) - std**2).clamp(min=0).sqrt()
+        x_t = schedule.alpha(s_1) * scale[s_1] * x_0 + sigma * eps
+        if eta and step_noise is not None:
+            x_t = x_t + std * noise_after(step_noise, done, x_t)
+        watch.look(x_t)
         if on_step:
             on_step(done, x_0)
+    watch.check(out.dtype)
     return x_t
 
 
-def _plain(model: Model, x_t: Tensor, t_B: Tensor, context_BLD: Tensor) -> Tensor:
-    return model.denoiser(x_t, t_B, context_BLD, fps=model.fps)
-
-
-def _guided(model: Model, x_t: Tensor, t_B: Tensor, context_2BLD: Tensor, guidance_scale: float) -> Tensor:
-    out = _plain(model, torch.cat([x_t, x_t]), torch.cat([t_B, t_B]), context_2BLD)
-    uncond, cond = out.chunk(2)
+def _guide(out_2BCTHW: Tensor, guidance_scale: float) -> Tensor:
+    uncond, cond = out_2BCTHW.chunk(2)
     return imagen_cfg(cond, uncond, guidance_scale)

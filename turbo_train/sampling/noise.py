@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+StepNoise = Callable[[int], Tensor]  # what is added after the k-th step, k = 1, 2, ...: drawn when it is wanted
 
 
 def clip_seed(seed: int, prompt_id: str, sample_index: int, purpose: str) -> int:
@@ -23,3 +25,11 @@ def clip_noise(seed: int, prompt_id: str, sample_index: int, shape: Sequence[int
     """Standard normal float32 numbers on the CPU. `purpose` tells a clip's draws apart: "initial", "step-1", ..."""
     generator = torch.Generator().manual_seed(clip_seed(seed, prompt_id, sample_index, purpose))
     return torch.randn(tuple(shape), generator=generator)
+
+
+def noise_after(step_noise: StepNoise, step: int, like: Tensor) -> Tensor:
+    """The noise of a step, on like's device and in its dtype. ValueError if it has another shape."""
+    noise = step_noise(step)
+    if noise.shape != like.shape:
+        raise ValueError(f"noise of shape {tuple(noise.shape)} after step {step}, not {tuple(like.shape)}")
+    return noise.to(like)

@@ -200,10 +200,10 @@ def load_once() -> None:
     cv2.setNumThreads(1)
     real, loaded = latent.load_generator, {}
 
-    def load(kind: Any, folder: Path, num_steps: int, scale: float, batch: int, device: str = "cpu") -> Any:
-        name = (kind, str(folder), num_steps, scale, batch, device)
+    def load(source: Any, setting: Any, batch: int, device: str = "cpu") -> Any:
+        name = (source, setting, batch, device)
         if name not in loaded:
-            loaded[name] = real(kind, folder, num_steps, scale, batch, device)
+            loaded[name] = real(source, setting, batch, device)
         return loaded[name]
 
     latent.load_generator = load

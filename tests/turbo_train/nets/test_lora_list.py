@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from torch import Tensor, nn
 
 from turbo_train.errors import UserError
 from turbo_train.nets.lora import inject, load_lora, lora_targets, lora_weights, merge
-from turbo_train.nets.lora_list import from_list, list_shapes, to_list
+from turbo_train.nets.lora_list import from_list, list_layers, list_shapes, save_list, to_list
+from turbo_train.nets.tensor_files import read_list
 from turbo_train.nets.videocrafter2.unet import UNetConfig, VideoCrafterUNet
 
 KEYS = Path(fill.HERE) / "keys"
+OLDER = Path(__file__).parent / "ms_lora_modules_older.tsv"
 RANK = 4
 NETS = ("vc2", "ms")
 
@@ -91,19 +94,67 @@ def test_what_is_read_is_written_back(golden: Any, label: str) -> None:
     assert set(lora_weights(net)) == set(weights)
 
 
+def full(table: str) -> nn.Module:
+    with torch.device("meta"):
+        if table == "vc2":
+            return VideoCrafterUNet(UNetConfig(time_cond_proj_dim=256))
+        net: nn.Module = UNet3DConditionModel(
+            sample_size=32, cross_attention_dim=1024, attention_head_dim=64, time_cond_proj_dim=256
+        )
+        return net
+
+
+def empty_list(net: nn.Module, rank: int, layers: list[str]) -> list[Tensor]:
+    shapes = list_shapes(net, rank, layers)
+    return [torch.empty(shape, device="meta") for _, *both in shapes for shape in both]
+
+
 @pytest.mark.parametrize("table,rank,column", [("vc2", 64, "rank64"), ("ms", 32, "rank32")])
 def test_the_full_lists_have_the_published_shapes(table: str, rank: int, column: str) -> None:
-    with torch.device("meta"):
-        net: nn.Module = VideoCrafterUNet(UNetConfig(time_cond_proj_dim=256))
-        if table == "ms":
-            net = UNet3DConditionModel(
-                sample_size=32, cross_attention_dim=1024, attention_head_dim=64, time_cond_proj_dim=256
-            )
+    net = full(table)
     with (KEYS / f"{table}_lora_modules.tsv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream, delimiter="\t"))
     shapes = [(name, "x".join(map(str, up)), "x".join(map(str, down))) for name, up, down in list_shapes(net, rank)]
     assert shapes == [(row["module"], row["up_shape"], row["down_shape"]) for row in rows]
     assert len(shapes) == 575 and {int(row[column]) for row in rows} == {4, rank}
+
+
+def test_the_older_modelscope_list_has_the_layers_that_diffusers_024_left() -> None:
+    """The table was made by running diffusers 0.24 without PEFT on the meta device."""
+    net = full("ms")
+    with OLDER.open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    layers = list_layers(net)[1]
+    assert [
+        (name, "x".join(map(str, net.get_submodule(name).weight.shape)))  # type: ignore[union-attr]
+        for name in layers
+    ] == [(row["module"], row["weight_shape"]) for row in rows]
+    kinds = Counter(type(net.get_submodule(name)).__name__ for name in layers)
+    assert kinds == {"Linear": 35, "Conv2d": 2, "Conv3d": 88}
+
+
+@pytest.mark.parametrize("table,rank,lengths", [("vc2", 64, (1150,)), ("ms", 32, (1150, 250))])
+def test_full_lists_are_read_written_and_refused_by_length(table: str, rank: int, lengths: tuple[int, ...]) -> None:
+    net = full(table)
+    for layers, length in zip(list_layers(net), lengths, strict=True):
+        tensors = empty_list(net, rank, layers)
+        weights = from_list(tensors, net, rank)
+        again = to_list(weights, net)
+        assert len(tensors) == len(again) == length
+        assert [name for name in weights if ".lora_B." in name] == [f"{layer}.lora_B.weight" for layer in layers]
+        assert [value.shape for value in again] == [value.shape for value in tensors]
+        del weights[f"{layers[-1]}.lora_A.weight"]
+        with pytest.raises(KeyError):
+            to_list(weights, net)
+    longest = empty_list(net, rank, list_layers(net)[0])
+    for wrong in {1149, 1148, 252, 250, 0} - set(lengths):
+        with pytest.raises(UserError, match=rf"{wrong} tensors in the list; expected 1150: up and down of 575 layers"):
+            from_list(longest[:wrong], net, rank)
+    if table == "ms":
+        with pytest.raises(UserError, match="or 250: up and down of 125 layers"):
+            from_list(longest[:252], net, rank)
+        with pytest.raises(UserError, match="entry 2 of the list"):
+            from_list(longest[:250], net, rank)
 
 
 def test_another_length_or_shape_is_refused(golden: Any) -> None:
@@ -114,3 +165,13 @@ def test_another_length_or_shape_is_refused(golden: Any) -> None:
     with pytest.raises(UserError, match=r"entry 0 of mine.pt has shape .* the up of time_embed.0 at rank 4"):
         from_list(tensors[1:] + tensors[:1], net, RANK, "mine.pt")
     assert UserError(found="").exit_code == 2
+
+
+def test_a_written_file_is_a_plain_list_of_float32(golden: Any, tmp_path: Path) -> None:
+    meta = golden[0]
+    net, tensors = base(meta, "vc2"), published(meta, "vc2")
+    path = tmp_path / "new" / "unet_lora.pt"
+    save_list(path, {name: value.double() for name, value in from_list(tensors, net, RANK).items()}, net)
+    read = read_list(path)
+    assert all(type(tensor) is Tensor and tensor.dtype == torch.float32 for tensor in read)
+    assert all(torch.equal(a, b) for a, b in zip(read, tensors, strict=True))

@@ -16,13 +16,15 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from turbo_train.errors import UserError
+from turbo_train.nets.base import teacher_at
 from turbo_train.nets.lora import inject, load_lora, lora_targets, lora_weights, merge
 from turbo_train.nets.model import Model
-from turbo_train.nets.modelscope import COND_PROJ, ModelScopeDenoiser
+from turbo_train.nets.modelscope import ModelScopeDenoiser
 from turbo_train.nets.student import load_student, new_student, read_student_config, save_student, trainable_parameters
 from turbo_train.nets.teacher import load_teacher, weights_sha256
 
 RANK, COND = 6, 16
+COND_PROJ = ModelScopeDenoiser.cond_proj
 SAID: Any = {"guidance_range": (2.0, 9.0), "guidance_scale": 5.0, "notes": "a test"}
 
 
@@ -153,7 +155,7 @@ def test_a_merged_student_or_a_teacher_has_nothing_to_save(pair: Path, teacher: 
 def test_another_teacher_is_refused(pair: Path, tmp_path: Path) -> None:
     other = tiny_models.write_teacher(tmp_path / "other", seed=9)
     with pytest.raises(UserError, match=r"was distilled from, with weights [0-9a-f]{12}") as caught:
-        load_student(pair / "student", other)
+        load_student(pair / "student", teacher_at(other))
     assert caught.value.exit_code == 2
 
 

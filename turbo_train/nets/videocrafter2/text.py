@@ -44,7 +44,7 @@ class OpenCLIPText(nn.Module):
         length = self.tower.context_length
         for text in texts:
             if lost := self.lost_words(text):
-                warnings.warn(f"prompt cut at {length} tokens; lost: {lost!r}", stacklevel=3)
+                warnings.warn(f"prompt cut at {length} tokens; lost: {lost!r}", stacklevel=2)
         ids_BL: Tensor = self._tokenizer(list(texts), context_length=length)
         return ids_BL.to(self.tower.positional_embedding.device)
 

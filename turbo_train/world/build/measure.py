@@ -53,7 +53,10 @@ def student_sampler(num_steps: int, guidance_scale: float) -> Sampler:
 
     def sample(model: Model, context: Tensor, clips: list[tuple[str, int]]) -> Tensor:
         noise = _noise(model, clips, "initial")
-        fresh = [_noise(model, clips, f"step-{k}") for k in range(1, num_steps)]
+
+        def fresh(k: int) -> Tensor:
+            return _noise(model, clips, f"step-{k}")
+
         return sample_consistency(model, context, noise, fresh, num_steps=num_steps, guidance_scale=guidance_scale)
 
     return sample

@@ -1,0 +1,239 @@
+"""Is a name or a path resolved to the right files, recipe and setting, and is what is missing said before any work?"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from turbo_eval.cli import app
+from turbo_eval.listing import card
+from turbo_eval.model_table import GROUP, MODELS
+from turbo_eval.models import find_model, kind_of, model_entries, named, recipe_of
+from turbo_eval.scorers.vbench.aggregate import normalised
+from turbo_eval.scorers.vbench.published import FILE, published
+from turbo_eval.scorers.vbench.spec import DIMENSIONS
+from turbo_train.errors import UserError
+from turbo_train.weights.places import destination
+from turbo_train.weights.table import files_for
+
+OFFICIAL = ("ms", "vc2", "ms-turbo", "vc2-turbo", "vc2-turbo-v2", "ms-vcm", "vc2-vcm")
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def digest(path: Path) -> str:
+    source = find_model(str(path)).source
+    assert source is not None
+    return source.sha256()
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in the place of every published file."""
+    for name in ("TURBO_WEIGHTS", "HF_HOME", "HF_HUB_CACHE", "VBENCH_CACHE_DIR", "XDG_CACHE_HOME", "TORCH_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "TURBO_WEIGHTS").mkdir()
+    return tmp_path / "TURBO_WEIGHTS"
+
+
+def put(name: str, alternative: str | None = None) -> None:
+    """Empty files where a model's published files belong."""
+    for file in files_for(name, alternative):
+        path = destination(file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+# ------------------------------------------------------------------------------------------------ the table
+
+
+def test_named_models_are_unique_and_say_their_licence() -> None:
+    assert len({entry.name for entry in MODELS}) == len(MODELS)
+    assert all(entry.licence and entry.description for entry in MODELS)
+    assert {entry.name for entry in MODELS} == {"world-teacher", "world-vcm", *OFFICIAL}
+
+
+def test_defaults_are_those_of_their_sources() -> None:
+    table = {entry.name: entry.setting for entry in MODELS}
+    assert (table["vc2"].num_steps, table["vc2"].guidance_scale, table["vc2"].eta) == (50, 12.0, 1.0)
+    assert (table["vc2"].fps, table["vc2"].cond_fps, table["vc2"].size, table["vc2"].frames) == (10, 28, (320, 512), 16)
+    assert (table["ms"].guidance_scale, table["ms"].fps, table["ms"].size) == (9.0, 8, (256, 256))
+    for name in ("ms-turbo", "vc2-turbo", "ms-vcm", "vc2-vcm"):
+        assert (table[name].num_steps, table[name].origin_steps, table[name].guidance_scale) == (4, 50, 7.5)
+    second = table["vc2-turbo-v2"]
+    assert (second.num_steps, second.origin_steps, second.fps) == (16, 200, 8)
+    assert (second.motion_gs, second.motion_percentage) == (0.05, 0.5)
+
+
+def test_published_rows_hold_together() -> None:
+    """The printed dimensions give the printed Quality, Semantic and Total, to the rounding of two decimals."""
+    assert {entry.published for entry in MODELS if entry.tier == "official"} <= set(published())
+    for row in published().values():
+        groups: dict[str, list[tuple[float, float]]] = {"quality": [], "semantic": []}
+        for d in DIMENSIONS:
+            groups[str(d.group)].append((d.weight, 100 * normalised(d.name, row.scores[d.name] / 100)))
+        quality, semantic = (sum(w * n for w, n in g) / sum(w for w, _ in g) for g in groups.values())
+        assert quality == pytest.approx(row.scores["quality_score"], abs=0.02), row.model
+        assert semantic == pytest.approx(row.scores["semantic_score"], abs=0.02), row.model
+        assert (4 * quality + semantic) / 5 == pytest.approx(row.scores["total_score"], abs=0.02), row.model
+    with FILE.open(encoding="utf-8") as stream:
+        assert len(list(csv.reader(stream))) == len(published()) + 1
+
+
+# ------------------------------------------------------------------------------------- missing published files
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_without_its_files_a_model_is_refused_before_any_work(name: str, weights: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    for command in ("vbench", "plan", "generate"):
+        prompt = ["--prompt", "a cat"] if command == "generate" else []
+        result = run(command, "--model", name, "--out", str(out), *prompt)
+        assert result.exit_code == 2 and result.stdout == ""
+        unpublished = "nobody has published one" if name.endswith("vcm") else f"turbo-eval weights pull --for {name}"
+        assert unpublished in result.stderr
+    assert not out.exists() and list(weights.iterdir()) == []
+
+
+def test_the_missing_files_are_listed_with_sizes(weights: Path) -> None:
+    error = run("vbench", "--model", "vc2-turbo").stderr
+    for file in files_for("vc2-turbo"):
+        assert file.name in error
+    assert "GB" in error and "weights pull --for vc2-turbo" in error
+
+
+def test_show_works_without_weights_and_says_what_is_used(weights: Path) -> None:
+    shown = json.loads(run("show", "vc2-turbo", "--json").stdout)
+    assert shown["missing"] and shown["files"]["recipe"] == "vc2-turbo@merged"
+    assert shown["guidance projection"].startswith("its own")
+    assert shown["published VBench scores"]["total_score"] == 81.01
+    assert "vc2-turbo@replayed" in shown["other recipes"]
+    assert json.loads(run("show", "vc2-turbo@replayed", "--json").stdout)["guidance projection"].startswith("replayed")
+    assert run("show", "vc2-turbo").exit_code == 0
+
+
+def test_the_merged_upload_is_preferred_and_a_list_is_seeded(weights: Path) -> None:
+    entry = named("vc2-turbo")
+    assert entry is not None
+    put("vc2-turbo", "lora")
+    assert (recipe_of(entry).name, recipe_of(entry).projection) == ("seeded", "seeded")
+    assert card("vc2-turbo")["guidance projection"].startswith("seeded")
+    source = find_model("vc2-turbo@replayed").source
+    assert source is not None and (source.layout, source.projection, source.rank) == ("lora_list", "replayed", 64)
+    assert source.base is not None and source.base.path.name == "model.ckpt"
+    put("vc2-turbo", "merged")
+    found = find_model("vc2-turbo")
+    assert found.recipe is not None and (found.label, found.recipe.name) == ("vc2-turbo", "merged")
+    assert find_model("vc2-turbo@seeded").label == "vc2-turbo-seeded"
+    with pytest.raises(UserError, match="did you mean replayed"):
+        find_model("vc2-turbo@replay")
+
+
+def test_without_motion_guidance_no_motion_condition_is_given(weights: Path) -> None:
+    put("vc2-turbo-v2", "mg")
+    put("vc2-turbo-v2", "no-mg")
+    assert find_model("vc2-turbo-v2").setting.motion_gs == 0.05
+    plain = find_model("vc2-turbo-v2@no-mg")
+    assert (plain.setting.motion_gs, plain.setting.origin_steps) == (None, 200)
+    assert card("vc2-turbo-v2@no-mg")["published VBench scores"]["total_score"] == 82.93
+
+
+def test_two_recipes_of_one_model_are_two_contestants(weights: Path) -> None:
+    put("vc2-turbo", "lora")
+    a, b = find_model("vc2-turbo@seeded"), find_model("vc2-turbo@replayed")
+    assert a.label != b.label and a.source and b.source and a.source.sha256() != b.source.sha256()
+
+
+def test_sizes_that_the_network_cannot_halve(weights: Path) -> None:
+    put("vc2")
+    result = run("generate", "--model", "vc2", "--prompt", "a cat", "--size", "320x500")
+    assert result.exit_code == 2
+    assert "multiples of 64" in result.stderr and "--size 320x512" in result.stderr
+    assert "HEIGHTxWIDTH" in run("generate", "--model", "vc2", "--prompt", "a cat", "--size", "320").stderr
+
+
+@pytest.mark.parametrize("steps", ["0", "51"])
+def test_steps_beyond_the_grid(steps: str, weights: Path, tmp_path: Path) -> None:
+    put("ms-turbo")
+    out = tmp_path / "run"
+    result = run("generate", "--model", "ms-turbo", "--prompt", "a cat", "--steps", steps, "--out", str(out))
+    assert result.exit_code == 2 and not out.exists()
+
+
+# -------------------------------------------------------------------------------------------------- entry points
+
+
+@pytest.fixture
+def other_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An installed package with one good model, one bad entry point and one that takes a name of ours."""
+    site = tmp_path / "site"
+    info = site / "other-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{GROUP}]\ngood = other:models\nbad = other:absent\nsame = other:SAME\n")
+    (site / "other.py").write_text(
+        "from dataclasses import replace\nfrom turbo_eval.model_table import MODELS\n"
+        "def models():\n    return [replace(MODELS[0], name='theirs')]\nSAME = MODELS[0]\n"
+    )
+    monkeypatch.syspath_prepend(str(site))
+    yield
+    sys.modules.pop("other", None)
+
+
+@pytest.mark.usefixtures("other_package")
+def test_other_packages_add_models() -> None:
+    assert [entry.name for entry in model_entries()][-1] == "theirs"
+    assert find_model("theirs").source == find_model("world-teacher").source
+    result = run("list", "models")
+    assert "theirs" in result.stdout and result.exit_code == 0
+    assert "bad = other:absent" in result.stderr and "world-teacher: a name of ours" in result.stderr
+
+
+# ------------------------------------------------------------------------------------------------------- folders
+
+
+def test_a_folder_is_a_model_by_its_layout(tmp_path: Path) -> None:
+    teacher, student = tmp_path / "teacher", tmp_path / "student"
+    (teacher / "unet").mkdir(parents=True)
+    student.mkdir()
+    (student / "config.json").write_text("{}")
+    (student / "adapter.safetensors").write_bytes(b"")
+    assert (kind_of(teacher), kind_of(student), kind_of(tmp_path)) == ("teacher", "student", None)
+    assert find_model(str(teacher)).setting.num_steps == 50
+    assert find_model(str(student)).setting.num_steps == 4
+
+
+def test_the_guidance_scale_comes_from_the_models_own_record(tmp_path: Path) -> None:
+    teacher = tmp_path / "teacher"
+    (teacher / "unet").mkdir(parents=True)
+    assert find_model(str(teacher)).setting.guidance_scale == 7.5
+    (tmp_path / "built.json").write_text('{"teacher": {"guidance_scale": 4}}')
+    assert find_model(str(teacher)).setting.guidance_scale == 4.0
+    (teacher / "built.json").write_text('{"guidance_scale": 2.5}')
+    assert find_model(str(teacher)).setting.guidance_scale == 2.5
+    (teacher / "built.json").write_text("{")
+    with pytest.raises(UserError, match="not readable as JSON"):
+        find_model(str(teacher))
+
+
+def test_the_digest_of_a_student_covers_its_teacher(tmp_path: Path) -> None:
+    teacher, student = tmp_path / "teacher", tmp_path / "student"
+    (teacher / "unet").mkdir(parents=True)
+    student.mkdir()
+    (student / "config.json").write_text("{}")
+    (student / "adapter.safetensors").write_bytes(b"")
+    (teacher / "unet" / "weights").write_bytes(b"1")
+    before = digest(student)
+    (teacher / "built.json").write_text("{}")
+    assert digest(student) == before
+    (teacher / "unet" / "weights").write_bytes(b"2")
+    assert digest(student) != before
