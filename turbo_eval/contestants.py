@@ -18,9 +18,12 @@ from turbo_eval.keys import FOLDER, ModelIdentity
 from turbo_eval.leases import EXPIRY_S
 from turbo_eval.model_table import ModelEntry
 from turbo_eval.models import find_model
+from turbo_eval.screen import say
 from turbo_eval.units import Shard
 from turbo_train.errors import UserError
 from turbo_train.nets.source import ClipFormat
+from turbo_train.weights.hashes import takes_long
+from turbo_train.weights.table import readable
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,9 @@ class Contestant:
         if self.entry is None:
             return ModelIdentity(self.name, FOLDER)
         assert self.entry.source is not None
+        for _, path in self.entry.source.files():
+            if takes_long(path):
+                say(f"reading {path} once for its sha256 ({readable(path.stat().st_size)})")
         return ModelIdentity(self.name, self.entry.kind, self.entry.setting, self.entry.source.sha256())
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner, Result
 
 from turbo_eval.cli import app
@@ -68,6 +70,19 @@ def test_mistakes_are_named(arguments: list[str], message: str, tiny_teacher: Pa
     result = generate(tiny_teacher, *arguments, "--out", str(tmp_path / "run"))
     assert result.exit_code == 2 and message in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_latents_that_are_no_numbers_are_a_failure_that_names_the_step(tiny_teacher: Path, tmp_path: Path) -> None:
+    broken, out = tmp_path / "broken", tmp_path / "run"
+    shutil.copytree(tiny_teacher, broken)
+    path = broken / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    weights["conv_out.bias"][0] = float("inf")
+    save_file(weights, path, metadata={"format": "pt"})
+    result = generate(broken, "--prompt", "a red circle", "--out", str(out))
+    assert result.exit_code == 3
+    assert "latents are not finite from step 1 of 2 on (time " in result.stderr
+    assert not list(out.rglob("*.mp4"))
 
 
 def test_lost_words_and_an_early_end_are_one_line_each(tiny_student: Path, repository: Path, tmp_path: Path) -> None:

@@ -18,9 +18,15 @@ from turbo_eval.provenance import changes_sha256, environment
 from turbo_eval.records import Prompt, ScoreRecord, canonical_line
 from turbo_eval.report import frame_indices, write_contact_sheet, write_results
 from turbo_eval.tables import build_table
+from turbo_train.sampling.setting import Setting
 
 FIELDS = key_fields(
-    ModelIdentity("fast", "student", 4, 7.5, "cd" * 32), seed=0, batch=4, threads=1, lossless=True, device="cpu AVX2"
+    ModelIdentity("fast", "student", Setting("consistency", 4, 7.5), "cd" * 32),
+    seed=0,
+    batch=4,
+    threads=1,
+    lossless=True,
+    device="cpu AVX2",
 )
 MANIFEST = Manifest(RunIdentity("toy", "ab" * 32, 4, 1), Scope(("fast",)), {"fast": FIELDS}, {})
 SCORES = [ScoreRecord("fast", f"p{i}", 0, metric, "s/1", 0.1 * i) for i in (2, 0, 1) for metric in ("b", "a")]

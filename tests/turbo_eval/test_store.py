@@ -20,6 +20,7 @@ from turbo_eval.prompt_suite import suite_of
 from turbo_eval.records import ClipRecord, Prompt, ScoreRecord
 from turbo_eval.store import Failure, Run, open_run
 from turbo_train.errors import UserError
+from turbo_train.sampling.setting import Setting
 from turbo_train.video_io import UnreadableVideo, read_video, write_mp4
 
 SUITE = suite_of("two", [Prompt("p-1", "a cat/..\\"), Prompt("p-2", "a dog")])
@@ -29,7 +30,10 @@ CLIP_ID = ("fast", "p-1", 0)
 
 def manifest(*, batch: int = 2, **changes: object) -> Manifest:
     """A run of two models; changes are fields of the first one's content key."""
-    models = (ModelIdentity("fast", "student", 4, 7.5, "ab" * 32), ModelIdentity("slow", "teacher", 50, 7.5, "cd" * 32))
+    models = (
+        ModelIdentity("fast", "student", Setting("consistency", 4, 7.5), "ab" * 32),
+        ModelIdentity("slow", "teacher", Setting("ddim", 50, 7.5), "cd" * 32),
+    )
     fields = {m.name: key_fields(m, seed=0, batch=batch, threads=1, lossless=True, device="cpu AVX2") for m in models}
     fields["fast"] |= changes
     return Manifest(RunIdentity("two", SUITE.sha256, batch, 1), Scope(("fast", "slow")), fields, {"host": "here"})

@@ -27,15 +27,27 @@ def read_sha256(path: Path) -> str:
 def file_sha256(path: Path) -> str:
     """The same, remembered for large files that have not changed since."""
     path = path.resolve()
+    digest = _remembered(path)
+    if digest is None:
+        state = path.stat()
+        digest = read_sha256(path)
+        if state.st_size >= LARGE_BYTES:
+            _remember(_known() | {str(path): [state.st_size, state.st_mtime_ns, digest]})
+    return digest
+
+
+def takes_long(path: Path) -> bool:
+    """Whether file_sha256 will have to read a large file."""
+    path = path.resolve()
+    return path.stat().st_size >= LARGE_BYTES and _remembered(path) is None
+
+
+def _remembered(path: Path) -> str | None:
     state = path.stat()
     if state.st_size < LARGE_BYTES:
-        return read_sha256(path)
-    known = _known()
-    if known.get(str(path), [])[:2] == [state.st_size, state.st_mtime_ns]:
-        return str(known[str(path)][2])
-    digest = read_sha256(path)
-    _remember(known | {str(path): [state.st_size, state.st_mtime_ns, digest]})
-    return digest
+        return None
+    known = _known().get(str(path), [])
+    return str(known[2]) if known[:2] == [state.st_size, state.st_mtime_ns] else None
 
 
 def cache_home() -> Path:
