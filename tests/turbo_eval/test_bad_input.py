@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from turbo_eval import vbench_run
+from turbo_eval import collect
 from turbo_eval.cli import app
 from turbo_eval.contestants import Request, contestants_of
 from turbo_eval.scorers import base
@@ -221,7 +221,7 @@ def test_a_file_that_could_not_be_opened_for_a_moment_is_no_bad_clip(
 
 
 def test_a_clip_that_changes_while_the_run_goes_on_is_made_again(run: Run, tmp_path: Path) -> None:
-    real, done = vbench_run.Worker.work, []
+    real, done = collect.Worker.work, []
 
     def work(worker: Worker) -> None:
         real(worker)
@@ -231,7 +231,7 @@ def test_a_clip_that_changes_while_the_run_goes_on_is_made_again(run: Run, tmp_p
             done.append(path.name)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vbench_run.Worker, "work", work)
+        patch.setattr(collect.Worker, "work", work)
         code, _, err = run()
     assert (code, "1 clips no longer have the bytes of their rows" in err) == (0, True)
     assert CliRunner().invoke(app, ["runs", "verify", str(tmp_path / "out")]).exit_code == 0
@@ -280,7 +280,7 @@ def test_a_clip_that_changed_after_it_was_scored(run: Run, videos: Path) -> None
 
 def test_settings_of_a_model_beside_finished_clips(run: Run) -> None:
     code, _, err = run("--steps", "8")
-    assert (code, "--steps or --guidance beside --videos" in err) == (2, True)
+    assert (code, "--steps, --guidance, --size, --frames, --fps or --dtype beside --videos" in err) == (2, True)
 
 
 def test_a_guidance_scale_that_a_student_was_not_distilled_with(tiny_student: Path) -> None:

@@ -99,7 +99,7 @@ def test_two_configurations_that_begin_at_once(new_drill: Callable[..., Drill], 
         pair = [drill.start(), drill.start(request=other)][:: 1 if turn < 3 else -1]
         codes = sorted(worker.wait() for worker in pair)
         assert codes == [0, 2], "\n".join(worker.log for worker in pair)
-        assert any("was made by another configuration" in worker.log for worker in pair)
+        assert any("was made by another configuration" in worker.log for worker in pair), [w.log for w in pair]
         check_folder(drill.out)
 
 
