@@ -169,14 +169,18 @@ def check_same(folder: Path, manifest: Manifest) -> Manifest:
     return there
 
 
-def is_new(folder: Path, suite: Suite) -> bool:
-    """Whether a run is still to be begun in this folder, which is made. UserError when it holds something else."""
+def is_new(folder: Path, suite: Suite, *, locked: bool) -> bool:
+    """Whether a run is still to be begun in this folder, which is made. UserError when it holds something else.
+
+    locked: whether this process holds the folder's lock; otherwise another may be about to begin a run in it.
+    """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         names = [entry.name for entry in folder.iterdir()]  # before the next line: another process may begin it now
         if (folder / MANIFEST).exists():
             return False
-        ours = {LOCK, SUITE} if _is_file_of(folder / SUITE, suite) else {LOCK}
+        begun = LOCK in names and not locked
+        ours = {LOCK, SUITE} if begun or _is_file_of(folder / SUITE, suite) else {LOCK}
         if any(name not in ours and not name.endswith(".tmp") for name in names):
             raise UserError(
                 found=f"{folder} holds files but no {MANIFEST}",
@@ -191,7 +195,7 @@ def begin(folder: Path, manifest: Manifest, suite: Suite) -> list[str]:
 
     UserError: the folder is another run's, holds something else, or cannot be written.
     """
-    if is_new(folder, suite):
+    if is_new(folder, suite, locked=True):
         write_suite(folder, suite)
         write_manifest(folder, manifest)
         return []

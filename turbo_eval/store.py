@@ -263,7 +263,7 @@ def open_run(folder: Path, manifest: Manifest, suite: Suite, *, expiry_s: float 
 
     UserError: the folder is another run's, holds something else, cannot be written, or has a broken ledger.
     """
-    is_new(folder, suite)  # refuses another's folder before a lock file is left in it
+    is_new(folder, suite, locked=False)  # refuses another's folder before a lock file is left in it
     with alone(folder):  # of two commands that begin one run at once, the second sees what the first has written
         notes = begin(folder, manifest, suite)
     run = Run(folder, expiry_s=expiry_s)

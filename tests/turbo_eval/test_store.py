@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from turbo_eval.clip_files import NewClip
+from turbo_eval.durable import LOCK
 from turbo_eval.keys import ModelIdentity, key_fields
 from turbo_eval.ledger import Ledger
-from turbo_eval.manifest import Manifest, RunIdentity, Scope
+from turbo_eval.manifest import MANIFEST, Manifest, RunIdentity, Scope, is_new
 from turbo_eval.prompt_suite import suite_of
 from turbo_eval.records import ClipRecord, Prompt, ScoreRecord
 from turbo_eval.store import Failure, Run, open_run
@@ -266,3 +267,12 @@ def test_a_failure_is_open_until_what_failed_is_there(run: Run) -> None:
     assert [replace(found, at=0.0) for found in opened(run.folder).failures()] == [late]
     run.add_scores([(clip, [scored("a")])])
     assert opened(run.folder).failures() == []
+
+
+def test_a_run_that_another_process_is_about_to_begin_is_no_stranger(tmp_path: Path) -> None:
+    """Between its suite and its manifest; under the lock nobody can be in between, so there it is somebody's file."""
+    (tmp_path / LOCK).touch()
+    (tmp_path / "suite.jsonl").write_text("another's\n")
+    assert is_new(tmp_path, SUITE, locked=False)
+    with pytest.raises(UserError, match=f"holds files but no {MANIFEST}"):
+        is_new(tmp_path, SUITE, locked=True)
