@@ -26,7 +26,8 @@ def zero_initialised(module: nn.Module) -> nn.Module:
 class TimeConv(nn.Conv3d):
     """A convolution over time alone, k x 1 x 1, computed in two dimensions: positions of a frame stand in one row.
 
-    On CPUs that is 1.4 to 2.5 times as fast. It has the arguments of Conv3d because LoRA makes its own of this class.
+    On a CPU that alone is 1.4 to 2.5 times as fast (reports/LOG.md). It has the arguments of Conv3d because LoRA makes
+    its own of this class.
     """
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
