@@ -223,7 +223,7 @@ def _list(what: str, as_json: bool) -> None:
         print_json(rows)
     else:
         print_rows([{key: _text(value) for key, value in row.items()} for row in rows])
-        if any(row.get("ready") == "no" for row in rows):
+        if any(row.get("ready") is False for row in rows):
             typer.echo("not ready: turbo-eval show NAME names the files that are missing", err=True)
 
 
@@ -253,6 +253,8 @@ def _text(value: object) -> str:
     if isinstance(value, list):
         nested = any(isinstance(inner, dict | list) for inner in value)
         return json.dumps(value) if nested else ", ".join(map(str, value)) or "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "-" if value is None else str(value)
 
 

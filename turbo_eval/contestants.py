@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from turbo_eval.keys import FOLDER, ModelIdentity
 from turbo_eval.leases import EXPIRY_S
 from turbo_eval.model_table import ModelEntry
-from turbo_eval.models import find_model
+from turbo_eval.models import cell_px, find_model, named, not_as_published, read_record
+from turbo_eval.prompt_suite import Suite
 from turbo_eval.screen import say
 from turbo_eval.units import Shard
 from turbo_train.errors import UserError
 from turbo_train.nets.source import ClipFormat
+from turbo_train.sampling.setting import Setting
 from turbo_train.weights.hashes import takes_long
 from turbo_train.weights.table import readable
 
@@ -69,6 +73,7 @@ class Contestant:
     name: str
     entry: ModelEntry | None = None
 
+    @cached_property
     def identity(self) -> ModelIdentity:
         """What must stay the same for its clips to be kept."""
         if self.entry is None:
@@ -77,22 +82,42 @@ class Contestant:
         for _, path in self.entry.source.files():
             if takes_long(path):
                 say(f"reading {path} once for its sha256 ({readable(path.stat().st_size)})")
-        return ModelIdentity(self.name, self.entry.kind, self.entry.setting, self.entry.source.sha256())
+        source = self.entry.source
+        return ModelIdentity(self.name, self.entry.kind, self.entry.setting, source.sha256(), source.describe())
 
 
 def contestants_of(request: Request) -> tuple[Contestant, ...]:
     """One or two contestants, the model first. UserError for an unknown model, or twice the same one."""
-    first = _first(request)
     if request.against is None:
-        return (first,)
-    second = find_model(request.against)
-    if second.label == first.name:
+        return (_first(request),)
+    _require_both(request)
+    first = _first(request)
+    second = _fitted(find_model(request.against), request)
+    name = f"{second.label}{_suffix(second, request)}"
+    if name == first.name:
         raise UserError(
             found=f"{first.name} against itself",
             expected="two models, or one model in two settings (--steps, --guidance concern --model)",
             run_next="turbo-eval list models",
         )
-    return first, Contestant(second.label, _fitted(second, request))
+    return first, Contestant(name, second)
+
+
+def _require_both(request: Request) -> None:
+    """UserError that names what is missing of both models at once."""
+    errors = []
+    for name in filter(None, (request.model if request.videos is None else None, request.against)):
+        try:
+            find_model(name)
+        except UserError as error:
+            errors.append(error)
+    if len(errors) == 2:
+        a, b = errors
+        raise UserError(
+            found=f"{a.found}; and {b.found}",
+            expected=a.expected if a.expected == b.expected else f"{a.expected}; and {b.expected}",
+            run_next=a.run_next if a.run_next == b.run_next else f"{a.run_next}; and {b.run_next}",
+        )
 
 
 def _first(request: Request) -> Contestant:
@@ -112,7 +137,7 @@ def _first(request: Request) -> Contestant:
             run_next="turbo-eval list models",
         )
     entry = _fitted(find_model(request.model), request)
-    name, setting = entry.label, entry.setting
+    name, setting = f"{entry.label}{_suffix(entry, request)}", entry.setting
     if request.num_steps is not None and request.num_steps != setting.num_steps:
         name, setting = f"{name}-{request.num_steps}steps", replace(setting, num_steps=request.num_steps)
     if request.guidance_scale is not None:
@@ -120,6 +145,24 @@ def _first(request: Request) -> Contestant:
     if request.guidance_scale is not None and request.guidance_scale != setting.guidance_scale:
         name, setting = f"{name}-w{request.guidance_scale:g}", replace(setting, guidance_scale=request.guidance_scale)
     return Contestant(name, replace(entry, setting=setting))
+
+
+def _suffix(entry: ModelEntry, request: Request) -> str:
+    """What the command line changes in a model's clip and precision, for its name; and whether its files are others."""
+    table = named(entry.name)
+    usual = table.setting if table else None
+    setting, parts = entry.setting, []
+    if not_as_published(entry):
+        parts.append("modified")
+    if request.size and setting.size and setting.size != (usual and usual.size):
+        parts.append("x".join(map(str, setting.size)))
+    if request.frames and setting.frames != (usual and usual.frames):
+        parts.append(f"{setting.frames}frames")
+    if request.fps and setting.fps != (usual and usual.fps):
+        parts.append(f"{setting.fps}fps")
+    if setting.dtype != Setting.dtype:
+        parts.append(setting.dtype)
+    return "".join(f"-{part}" for part in parts)
 
 
 def _fitted(entry: ModelEntry, request: Request) -> ModelEntry:
@@ -132,12 +175,13 @@ def _fitted(entry: ModelEntry, request: Request) -> ModelEntry:
     assert source is not None
     if source.layout == "diffusers" and request.frames and request.fps and not source.clip:
         source = replace(source, clip=ClipFormat(request.frames, request.fps))
-    if setting.size and any(side % entry.size_multiple for side in setting.size):
+    multiple = max(entry.size_multiple, cell_px(source))
+    if setting.size and any(side % multiple for side in setting.size):
         height, width = setting.size
-        near = [max(1, round(side / entry.size_multiple)) * entry.size_multiple for side in setting.size]
+        near = [max(1, round(side / multiple)) * multiple for side in setting.size]
         raise UserError(
             found=f"--size {height}x{width} for {entry.name}",
-            expected=f"height and width that are multiples of {entry.size_multiple} pixels",
+            expected=f"height and width that are multiples of {multiple} pixels",
             run_next=f"--size {near[0]}x{near[1]}",
         )
     return replace(entry, setting=setting, source=source)
@@ -146,11 +190,13 @@ def _fitted(entry: ModelEntry, request: Request) -> ModelEntry:
 def _check_guidance(entry: ModelEntry, scale: float) -> None:
     """A student knows only the guidance scales that it was distilled with. UserError outside them."""
     assert entry.source is not None
+    if not math.isfinite(scale):
+        raise UserError(found=f"--guidance {scale:g}", expected="a number")
     if entry.source.layout != "student":
         return
-    config = json.loads((entry.source.path / "config.json").read_text(encoding="utf-8"))
+    config = read_record(entry.source.path / "config.json")
     low, high = config.get("guidance_min"), config.get("guidance_max")
-    if low is not None and high is not None and not low <= scale <= high:
+    if isinstance(low, int | float) and isinstance(high, int | float) and not low <= scale <= high:
         raise UserError(
             found=f"--guidance {scale:g} for the student {entry.name}",
             expected=f"{low:g} to {high:g}, the scales it was distilled with (eps_c + w (eps_c - eps_u))",
@@ -162,12 +208,12 @@ def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:80] or "videos"
 
 
-def output_folder(request: Request, contestants: tuple[Contestant, ...], suite_name: str, prompts: int) -> Path:
+def output_folder(request: Request, contestants: tuple[Contestant, ...], suite: Suite, prompts: int) -> Path:
     """Where a run goes when --out does not say: the same command finds the same folder again."""
     if request.out is not None:
         return request.out
     samples = "" if request.samples is None else f"x{request.samples}"
-    scope = f"{_slug(suite_name)}-{prompts}{samples}-seed{request.seed}"
-    identities = json.dumps([asdict(c.identity()) for c in contestants])
-    digest = hashlib.sha256(identities.encode()).hexdigest()[:8]  # new weights, another size: a new folder
+    scope = f"{_slug(suite.name)}-{prompts}{samples}-seed{request.seed}"
+    decides = json.dumps([suite.sha256, *(asdict(c.identity) for c in contestants)])
+    digest = hashlib.sha256(decides.encode()).hexdigest()[:8]  # other prompts, weights or sizes: another folder
     return Path("runs") / scope / f"{'-vs-'.join(c.name for c in contestants)}-{digest}"

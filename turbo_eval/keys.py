@@ -25,11 +25,15 @@ from turbo_eval.records import canonical_json
 from turbo_train.sampling.setting import Setting
 
 SCHEME = 2  # of the key itself: raise it when a field gets another meaning
-PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "peft", "numpy", "av")
+PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "open_clip_torch", "peft", "numpy", "av")
 VARIABLES = ("NVIDIA_TF32_OVERRIDE", "CUBLAS_WORKSPACE_CONFIG")  # other kernels, other rounding
 CODE = {  # what turns a prompt into the frames of a file, by the folder of its package
     Path(__file__).parent: ("generators/latent.py",),
-    Path(turbo_train.__file__).parent: ("diffusion/**/*.py", "nets/**/*.py", "sampling/**/*.py", "video_io.py"),
+    Path(turbo_train.__file__).parent: (
+        *(f"{part}/**/*.py" for part in ("diffusion", "nets", "sampling")),
+        "nets/**/*.safetensors",
+        "video_io.py",
+    ),
 }
 FOLDER = "folder"
 
@@ -42,6 +46,7 @@ class ModelIdentity:
     kind: str = FOLDER
     setting: Setting | None = None
     weights_sha256: str | None = None
+    made_of: str | None = None  # how its files are put together, for people
 
 
 def key_fields(
@@ -52,6 +57,8 @@ def key_fields(
     device: the class of machine that computes, such as `cpu AuthenticAMD AVX512` or `cuda NVIDIA H200`.
     """
     fields = {"scheme": SCHEME, "kind": model.kind, "weights_sha256": model.weights_sha256}
+    if model.made_of is not None:
+        fields["made_of"] = model.made_of
     if model.setting is None:
         return {"name": model.name, **fields}
     return {

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from turbo_eval.contestants import Contestant
 from turbo_eval.model_table import ModelEntry, Recipe, plugins
-from turbo_eval.models import find_model, missing, model_entries, named, near, placed, recipe_of, weights_of
+from turbo_eval.models import (
+    find_model,
+    missing,
+    model_entries,
+    named,
+    near,
+    not_as_published,
+    placed,
+    read_record,
+    recipe_of,
+    setting_of,
+    weights_of,
+)
 from turbo_eval.scorers.registry import NO_ENCODER
 from turbo_eval.scorers.vbench.published import published
 from turbo_eval.scorers.vbench.spec import DIMENSIONS
@@ -56,34 +68,31 @@ def _row(entry: ModelEntry) -> dict[str, Any]:
         "steps": entry.setting.num_steps,
         "tier": entry.tier,
         "licence": entry.licence,
-        "ready": "no" if missing(entry, recipe_of(entry)) else "yes",
-        "published VBench total": row.scores["total_score"] if row else None,
+        "ready": not missing(entry, recipe_of(entry)),
+        "published_total": row.scores["total_score"] if row else None,
         "description": entry.description,
     }
 
 
 def card(model: str) -> dict[str, Any]:
     """Everything known about one model, whether its files are there or not. UserError for an unknown name."""
-    name, _, wanted = model.partition("@")
-    entry = named(name)
-    if entry is None:
-        entry = find_model(model)
-    used = recipe_of(entry, wanted)
+    name, at, wanted = model.partition("@")
+    entry = named(name) or find_model(model)
+    used = entry.recipe or recipe_of(entry, wanted if at else None)
     gaps = missing(entry, used)
-    if not gaps and entry.source is None:
-        entry = find_model(f"{name}@{used.name}" if used.name else name)
+    entry = replace(entry, setting=setting_of(entry, used)) if gaps else find_model(model)
     row = published().get(used.published or entry.published or "")
     return {
         **{key: value for key, value in _row(entry).items() if not key.startswith(("ready", "published"))},
         "family": entry.family,
         "teacher": entry.base,
-        "run as": _setting(entry),
+        "run_as": _setting(entry),
         "files": _files(entry, used),
-        "guidance projection": _projection(entry, used),
-        **({"other recipes": [f"{name}@{r.name}" for r in entry.recipes if r.name and r != used]} if used.name else {}),
+        "guidance_projection": _projection(entry, used),
+        **({"other_recipes": [f"{name}@{r.name}" for r in entry.recipes if r.name and r != used]} if used.name else {}),
         "missing": gaps,
         **(_there(entry) if entry.source is not None else {}),
-        "published VBench scores": {"source": row.source, **row.scores} if row else None,
+        "published_vbench": {"source": row.source, **row.scores} if row else None,
     }
 
 
@@ -95,6 +104,8 @@ def _setting(entry: ModelEntry) -> dict[str, Any]:
         fields.pop(other, None)
     if fields.get("motion_gs") is None:
         fields.pop("motion_percentage", None)
+    if "size" in fields:
+        fields["size"] = "x".join(map(str, fields["size"]))
     return {**fields, "guidance_convention": IMAGEN if ddim else LCM}
 
 
@@ -119,16 +130,13 @@ def _there(entry: ModelEntry) -> dict[str, Any]:
     assert entry.source is not None
     return {
         "bytes": sum(path.stat().st_size for _, path in entry.source.files()),
-        "weights_sha256": entry.source.sha256(),
+        "weights_sha256": Contestant(entry.label, entry).identity.weights_sha256,
+        "not_as_published": not_as_published(entry),
         "record": _record(entry.source.path),
     }
 
 
 def _record(path: Path) -> object:
-    own, beside = path / RECORD, path.parent / RECORD
-    if own.is_file():
-        return json.loads(own.read_text(encoding="utf-8"))
-    if not path.is_dir() or not beside.is_file():
-        return None
-    everything = json.loads(beside.read_text(encoding="utf-8"))
-    return everything.get(path.name, everything) if isinstance(everything, dict) else everything
+    """How a folder's weights were made: its own record, or the part about it of the record beside it."""
+    beside = read_record(path.parent / RECORD) if path.is_dir() else {}
+    return read_record(path / RECORD) or beside.get(path.name) or beside or None

@@ -45,12 +45,16 @@ class RunIdentity:
 
 @dataclass(frozen=True)
 class Scope:
-    """What is wanted. samples None: as many per prompt as the suite says. limit None, dimensions (): all of it."""
+    """What is wanted. samples None: as many per prompt as the suite says. limit None, dimensions (): all of it.
+
+    score: scores too, not only clips.
+    """
 
     models: tuple[str, ...]
     samples: int | None = None
     limit: int | None = None
     dimensions: tuple[str, ...] = ()
+    score: bool = True
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,8 @@ def read_manifest(folder: Path) -> Manifest:
         if version != SCHEMA_VERSION:
             raise ValueError(f"schema_version {version}, this version reads {SCHEMA_VERSION}")
         asked = data["scope"]
-        scope = Scope(tuple(asked["models"]), asked["samples"], asked["limit"], tuple(asked["dimensions"]))
+        many = {name: tuple(asked[name]) for name in ("models", "dimensions")}
+        scope = Scope(**{**asked, **many})
         rest = {name: data[name] for name in ("models", "made_by", "suite_samples", "suite_samples_by_dimension")}
         return Manifest(RunIdentity(**data["identity"]), scope, **rest)
     except (ValueError, KeyError, TypeError) as error:

@@ -6,12 +6,15 @@ add models through the entry-point group `turbo_eval.models`: a ModelEntry, or s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from turbo_eval.records import check_name
 from turbo_train.nets.source import ClipFormat, Layout, Projection, Source
 from turbo_train.sampling.setting import Setting
 from turbo_train.world import WEIGHTS
@@ -63,7 +66,7 @@ class ModelEntry:
     base: str | None = None
     size_multiple: int = 1  # in pixels, where it is known before the weights are read
     published: str | None = None
-    obtain: tuple[str, str] = ("ships with this package", "turbo-train world build")
+    obtain: tuple[str, str] = ("that its package says where to get", "turbo-eval list models")
     source: Source | None = None
     recipe: Recipe | None = None
 
@@ -87,6 +90,7 @@ def student(num_steps: int = STUDENT_STEPS, **chosen: Any) -> Setting:
 
 MS_SIZE, VC2_SIZE = (256, 256), (320, 512)  # with 16 frames, at 8 and 16 fps: arXiv 2405.18750, section 5
 MS_MULTIPLE, VC2_MULTIPLE = 8, 64  # pixels: a latent cell; a cell that VideoCrafter2's UNet can halve three times
+EMBEDDED = ("ships with this package", "turbo-train world build")
 UNPUBLISHED = "nobody has published one; it has to be trained (config.json and adapter.safetensors are what it holds)"
 ON_MS = "CC-BY-NC-4.0 (ModelScope's weights)"
 
@@ -97,6 +101,7 @@ MODELS: tuple[ModelEntry, ...] = (
         "modelscope",
         teacher(),
         (Recipe("diffusers", place=WEIGHTS / "teacher"),),
+        obtain=EMBEDDED,
         description="latent diffusion teacher of the embedded world, 32x32, 8 frames, DDIM with guidance",
         licence="Apache-2.0",
         tier="world",
@@ -107,6 +112,7 @@ MODELS: tuple[ModelEntry, ...] = (
         "modelscope",
         student(),
         (Recipe("student", place=WEIGHTS / "student"),),
+        obtain=EMBEDDED,
         description="video consistency model distilled from world-teacher, without rewards",
         licence="Apache-2.0",
         tier="world",
@@ -145,7 +151,7 @@ MODELS: tuple[ModelEntry, ...] = (
         student(frames=16, size=MS_SIZE, fps=8),
         (Recipe("lora_list", rank=MS_RANK, projection="seeded"),),
         description="T2V-Turbo of ModelScope (arXiv 2405.18750), 4 steps",
-        licence=ON_MS,
+        licence=f"the list CC-BY-4.0, on {ON_MS}",
         tier="official",
         base="ms",
         size_multiple=MS_MULTIPLE,
@@ -162,7 +168,7 @@ MODELS: tuple[ModelEntry, ...] = (
             Recipe("lora_list", "replayed", alternative="lora", rank=VC2_RANK, projection="replayed"),
         ),
         description="T2V-Turbo of VideoCrafter2 (arXiv 2405.18750), 4 steps",
-        licence="CC-BY-4.0, on VideoCrafter2's Apache-2.0",
+        licence="the list CC-BY-4.0, the merged upload states none; on VideoCrafter2's Apache-2.0",
         tier="official",
         base="vc2",
         size_multiple=VC2_MULTIPLE,
@@ -197,7 +203,7 @@ MODELS: tuple[ModelEntry, ...] = (
         base="ms",
         size_multiple=MS_MULTIPLE,
         published="VCM (MS)",
-        obtain=(UNPUBLISHED, "turbo-eval show ms-vcm"),
+        obtain=(UNPUBLISHED, "train one and give its folder: --model FOLDER"),
     ),
     ModelEntry(
         "vc2-vcm",
@@ -211,32 +217,40 @@ MODELS: tuple[ModelEntry, ...] = (
         base="vc2",
         size_multiple=VC2_MULTIPLE,
         published="VCM (VC2)",
-        obtain=(UNPUBLISHED, "turbo-eval show vc2-vcm"),
+        obtain=(UNPUBLISHED, "train one and give its folder: --model FOLDER"),
     ),
 )
 
 
 def plugins() -> tuple[tuple[ModelEntry, ...], tuple[str, ...]]:
-    """Models of other packages, and a sentence on each entry point that cannot be used."""
-    entries: list[ModelEntry] = []
+    """Models of other packages, and a sentence on each that cannot be used. Nothing of theirs reaches stdout."""
+    entries: dict[str, ModelEntry] = {}
     complaints = []
+    ours = {entry.name for entry in MODELS}
     for point in metadata.entry_points(group=GROUP):
         try:
-            found = point.load()
-            entries += _entries(found() if callable(found) else found)
-        except Exception as error:  # whatever another package does wrong must not hide our own models
+            with contextlib.redirect_stdout(sys.stderr):
+                found = point.load()
+                found = found() if callable(found) else found
+            for entry in [found] if isinstance(found, ModelEntry) else list(found):
+                check_entry(entry, ours | set(entries))
+                entries[entry.name] = entry
+        except (Exception, SystemExit) as error:  # whatever another package does wrong must not hide our own models
             complaints.append(f"entry point {point.name} = {point.value} of {GROUP}: {type(error).__name__}: {error}")
-    names = {entry.name for entry in MODELS}
-    complaints += [f"{e.name}: a name of ours, ignored in {GROUP}" for e in entries if e.name in names]
-    return tuple(entry for entry in entries if entry.name not in names), tuple(complaints)
+    return tuple(entries.values()), tuple(complaints)
 
 
-def _entries(found: object) -> Iterable[ModelEntry]:
-    several = [found] if isinstance(found, ModelEntry) else found
-    if not isinstance(several, Iterable):
-        raise TypeError(f"{type(found).__name__}, expected a ModelEntry or several")
-    entries = list(several)
-    for entry in entries:
-        if not isinstance(entry, ModelEntry):
-            raise TypeError(f"{type(entry).__name__} among them, expected ModelEntry")
-    return entries
+def check_entry(entry: object, taken: Collection[str]) -> None:
+    """TypeError or ValueError for a row that could not be listed or run. taken: names that others have."""
+    if not isinstance(entry, ModelEntry):
+        raise TypeError(f"{type(entry).__name__}, expected a ModelEntry or several")
+    check_name("model", entry.name)
+    if entry.name in taken:
+        raise ValueError(f"{entry.name}: a name that is taken")
+    setting: object = entry.setting  # whatever another package has put there
+    if not isinstance(setting, Setting) or entry.kind not in get_args(Kind) or entry.size_multiple < 1:
+        raise ValueError(f"{entry.name}: setting {setting!r}, kind {entry.kind!r}, size {entry.size_multiple!r}")
+    if not entry.recipes or any(recipe.place is None for recipe in entry.recipes):
+        raise ValueError(f"{entry.name}: recipes need a place, for weights.lock has no rows for {entry.name}")
+    if entry.base is not None and entry.base not in {model.name for model in MODELS}:
+        raise ValueError(f"{entry.name}: unknown base {entry.base!r}")

@@ -25,6 +25,9 @@ from turbo_eval.model_table import (
 )
 from turbo_train.errors import UserError
 from turbo_train.nets.source import RECORD, Source
+from turbo_train.sampling.setting import Setting
+from turbo_train.weights.check import expected_sha256
+from turbo_train.weights.hashes import file_sha256
 from turbo_train.weights.missing import require
 from turbo_train.weights.places import folder_of, locate, root
 from turbo_train.weights.table import WeightFile, files_for
@@ -50,18 +53,19 @@ def model_entries() -> tuple[ModelEntry, ...]:
 
 
 def named(name: str) -> ModelEntry | None:
-    """The row of a name (without @RECIPE), as it stands in the table."""
-    return next((entry for entry in model_entries() if entry.name == name), None)
+    """The row of a name (without @RECIPE), as it stands in the table. Other packages are asked last."""
+    own = next((entry for entry in MODELS if entry.name == name), None)
+    return own or next((entry for entry in plugins()[0] if entry.name == name), None)
 
 
 def find_model(name_or_path: str) -> ModelEntry:
     """The model of a name or of a folder, with its source set. UserError for an unknown name and for absent files."""
-    name, _, recipe = name_or_path.partition("@")
+    name, at, recipe = name_or_path.partition("@")
     entry = named(name)
     if entry is not None:
-        return _with_guidance(_resolved(entry, recipe_of(entry, recipe)))
+        return _with_guidance(_resolved(entry, recipe_of(entry, recipe if at else None)))
     folder = Path(name_or_path)
-    if not folder.is_dir():
+    if not name_or_path or not folder.is_dir():
         raise unknown(name_or_path)
     kind = kind_of(folder)
     if kind is None:
@@ -84,12 +88,12 @@ def unknown(name: str) -> UserError:
     )
 
 
-def recipe_of(entry: ModelEntry, name: str = "") -> Recipe:
+def recipe_of(entry: ModelEntry, name: str | None = None) -> Recipe:
     """The recipe of that name; without one the first whose files are there, else the first. UserError: no such name."""
-    if not name:
+    if name is None:
         return next((recipe for recipe in entry.recipes if not missing(entry, recipe)), entry.recipes[0])
     for recipe in entry.recipes:
-        if recipe.name == name:
+        if name and recipe.name == name:
             return recipe
     names = [recipe.name for recipe in entry.recipes if recipe.name]
     raise UserError(
@@ -122,8 +126,20 @@ def placed(place: Path) -> Path:
 def _resolved(entry: ModelEntry, recipe: Recipe) -> ModelEntry:
     _check_placed(entry, recipe)
     require(weights_of(entry, recipe), entry.name)
-    setting = entry.setting if recipe.motion else replace(entry.setting, motion_gs=None)
-    return replace(entry, source=_source(entry, recipe), recipe=recipe, setting=setting)
+    return replace(entry, source=_source(entry, recipe), recipe=recipe, setting=setting_of(entry, recipe))
+
+
+def setting_of(entry: ModelEntry, recipe: Recipe) -> Setting:
+    """How a recipe is run: the model's setting, without a motion condition for a network that knows none."""
+    return entry.setting if recipe.motion else replace(entry.setting, motion_gs=None)
+
+
+def not_as_published(entry: ModelEntry) -> list[str]:
+    """The rows of weights.lock whose file here has another sha256 than the published one, where that is known."""
+    assert entry.recipe is not None
+    files = ((file, locate(file)) for file in weights_of(entry, entry.recipe))
+    known = ((file, path, expected_sha256(file)) for file, path in files)
+    return [file.name for file, path, sha256 in known if path and sha256 and file_sha256(path) != sha256]
 
 
 def _check_placed(entry: ModelEntry, recipe: Recipe) -> None:
@@ -150,9 +166,18 @@ def _source(entry: ModelEntry, recipe: Recipe) -> Source:
     return Source(recipe.layout, path, under, recipe.rank, recipe.projection, recipe.clip)
 
 
+def cell_px(source: Source) -> int:
+    """Pixels per latent cell of a diffusers folder, by its VAE's configuration; 1 where there is none to read."""
+    teacher = source
+    while teacher.base is not None:
+        teacher = teacher.base
+    levels = read_record(teacher.path / "vae" / "config.json").get("block_out_channels")
+    return int(2 ** (len(levels) - 1)) if isinstance(levels, list) and levels else 1
+
+
 def _of_folder(folder: Path, kind: Kind) -> ModelEntry:
     """A model given by its path. A student's teacher lies beside it, or is the named one of its config.json."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-.") or "model"
     recipe = Recipe("diffusers" if kind == "teacher" else "student", place=folder.resolve())
     return ModelEntry(
         name=name,
@@ -170,7 +195,7 @@ def _of_folder(folder: Path, kind: Kind) -> ModelEntry:
 
 def _teacher_of(student_folder: Path) -> Source:
     """What a student's config.json calls its teacher: a folder or checkpoint beside it, or a name of the table."""
-    name = str(_read(student_folder / "config.json").get("teacher", "teacher"))
+    name = str(read_record(student_folder / "config.json").get("teacher", "teacher"))
     beside = student_folder.resolve().parent / name
     entry = None if beside.exists() else named(name)
     if entry is not None:
@@ -186,9 +211,14 @@ def _with_guidance(entry: ModelEntry) -> ModelEntry:
     folder = entry.source.path
     if not folder.is_dir():
         return entry
-    beside = _read(folder.parent / RECORD)
+    beside = read_record(folder.parent / RECORD)
     own = beside.get(folder.name)
-    records = (_read(folder / RECORD), own if isinstance(own, dict) else {}, _read(folder / "config.json"), beside)
+    records = (
+        read_record(folder / RECORD),
+        own if isinstance(own, dict) else {},
+        read_record(folder / "config.json"),
+        beside,
+    )
     for record in records:
         value = record.get("guidance_scale")
         if isinstance(value, int | float) and not isinstance(value, bool):
@@ -196,7 +226,8 @@ def _with_guidance(entry: ModelEntry) -> ModelEntry:
     return entry
 
 
-def _read(path: Path) -> dict[str, object]:
+def read_record(path: Path) -> dict[str, object]:
+    """The JSON object of a file; {} where there is none, or another kind of value. UserError: it is no JSON."""
     if not path.is_file():
         return {}
     try:

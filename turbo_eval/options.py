@@ -22,7 +22,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 Model = Annotated[
     str | None, typer.Option(help="A model's name or folder. With --videos: the clips' name in the table.")
 ]
-Against = Annotated[str | None, typer.Option(help="A second model to compare with, in its own settings.")]
+Against = Annotated[str | None, typer.Option(help="A second model to compare with, in its own steps and guidance.")]
 Videos = Annotated[Path | None, typer.Option(help="Score the clips of this folder instead of running --model.")]
 SuiteName = Annotated[
     str, typer.Option(help="A suite's name (turbo-eval list suites) or a .jsonl, .csv, .txt or .parquet file.")
@@ -44,7 +44,9 @@ Size = Annotated[
 Frames = Annotated[int | None, typer.Option(min=1, help="Frames of a clip. Default: the model's.")]
 Fps = Annotated[
     int | None,
-    typer.Option(min=1, help="Frames per second, of the files and as the network is told. Default: the model's."),
+    typer.Option(
+        min=1, max=1000, help="Frames per second, of the files and as the network is told. Default: the model's."
+    ),
 ]
 Dtype = Annotated[
     str | None,

@@ -16,15 +16,18 @@ from turbo_eval.generators.folder import VideoFolder, open_folder
 from turbo_eval.keys import key_fields
 from turbo_eval.leases import Session
 from turbo_eval.manifest import MANIFEST, Manifest, RunIdentity, Scope, read_manifest
+from turbo_eval.models import not_as_published
 from turbo_eval.prompt_suite import Suite
 from turbo_eval.provenance import Environment, cores, environment
 from turbo_eval.records import ClipId, ClipRecord, Prompt, ScoreRecord
 from turbo_eval.scorers.base import Scorer, applies
 from turbo_eval.scorers.registry import build_scorers
+from turbo_eval.screen import say
 from turbo_eval.store import Run, open_run
 from turbo_eval.suites import load_suite, suite_of_texts
 from turbo_eval.units import Plan, Unit
 from turbo_train.errors import UserError
+from turbo_train.nets.projection import describe
 
 if TYPE_CHECKING:  # torch
     from turbo_eval.generators.latent import LatentGenerator
@@ -126,12 +129,13 @@ def draft(request: Request) -> Draft:
     contestants = contestants_of(request)
     for contestant in contestants:
         _check_steps(contestant)
+        _tell(contestant)
     suite = suite_of_texts(request.prompts) if request.prompts else load_suite(request.suite)
     scorers, unscored = build_scorers(dimensions=request.dimensions or None) if request.score else ([], {})
     names = tuple(contestant.name for contestant in contestants)
-    scope = Scope(names, request.samples, request.limit, request.dimensions)
+    scope = Scope(names, request.samples, request.limit, request.dimensions, request.score)
     prompts = Plan(suite, scope, 1).prompts()
-    folder = output_folder(request, contestants, suite.name, len(prompts))
+    folder = output_folder(request, contestants, suite, len(prompts))
     identity = _identity(folder, request, suite.name, suite.sha256)
     plan = Plan(suite, scope, identity.batch)
     _use_threads(identity.threads)
@@ -139,7 +143,7 @@ def draft(request: Request) -> Draft:
     settings = {"seed": request.seed, "batch": identity.batch, "threads": identity.threads}
     machine = _device_class(device)
     models = {
-        c.name: key_fields(c.identity(), lossless=identity.lossless, device=machine, **settings) for c in contestants
+        c.name: key_fields(c.identity, lossless=identity.lossless, device=machine, **settings) for c in contestants
     }
     videos = None
     if request.videos is not None and (request.videos.is_dir() or not (folder / MANIFEST).is_file()):
@@ -167,7 +171,8 @@ def prepare(request: Request) -> Job:
 def _identity(folder: Path, request: Request, suite: str, sha256: str) -> RunIdentity:
     """Batch and threads as the command says, else as the run that is there says, else the defaults."""
     there = read_manifest(folder).identity if (folder / MANIFEST).is_file() else None
-    default = RunIdentity(suite, sha256, BATCH, cores())
+    few = len(request.prompts) or BATCH  # a forward pass of four would make one prompt's clip four times
+    default = RunIdentity(suite, sha256, min(BATCH, few), cores())
     known = replace(there or default, suite=suite, suite_sha256=sha256)
     return replace(known, batch=request.batch or known.batch, threads=request.threads or known.threads)
 
@@ -184,6 +189,17 @@ def _check_steps(contestant: Contestant) -> None:
         ddim_timesteps(setting.num_steps)
     else:
         consistency_timesteps(setting.num_steps, setting.origin_steps)
+
+
+def _tell(contestant: Contestant) -> None:
+    """What a reader of the numbers must know about the files: a stand-in matrix, or other bytes than the published."""
+    entry = contestant.entry
+    if entry is None or entry.source is None:
+        return
+    if entry.source.layout == "lora_list":
+        say(f"{contestant.name}: guidance projection {describe(entry.source.projection, entry.source.layout)}")
+    for name in not_as_published(entry):
+        say(f"{contestant.name}: {name} is not the published file (its sha256 is another; turbo-eval weights verify)")
 
 
 def _use_threads(count: int) -> None:

@@ -89,7 +89,12 @@ def program(command_line: Callable[[], object]) -> None:
 
 
 def _show_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: object = None, line: str | None = None
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: object = None,
+    line: str | None = None,
 ) -> None:
     ours = category is UserWarning and bool({"turbo_train", "turbo_eval"} & set(Path(filename).parts))
     text = f"warning: {message}\n" if ours else warnings.formatwarning(message, category, filename, lineno, line)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from typer.testing import CliRunner, Result
 
 from turbo_eval.cli import app
@@ -46,11 +49,17 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def put(name: str, alternative: str | None = None) -> None:
-    """Empty files where a model's published files belong."""
+    """Small files of the right kinds where a model's published files belong."""
     for file in files_for(name, alternative):
         path = destination(file)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        if path.suffix == ".safetensors":
+            save_file({"a": np.zeros(1)}, path)
+        elif path.suffix in (".pt", ".ckpt"):
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr("data", file.name)
+        else:
+            path.write_text("{}")
 
 
 # ------------------------------------------------------------------------------------------------ the table
@@ -114,10 +123,10 @@ def test_the_missing_files_are_listed_with_sizes(weights: Path) -> None:
 def test_show_works_without_weights_and_says_what_is_used(weights: Path) -> None:
     shown = json.loads(run("show", "vc2-turbo", "--json").stdout)
     assert shown["missing"] and shown["files"]["recipe"] == "vc2-turbo@merged"
-    assert shown["guidance projection"].startswith("its own")
-    assert shown["published VBench scores"]["total_score"] == 81.01
-    assert "vc2-turbo@replayed" in shown["other recipes"]
-    assert json.loads(run("show", "vc2-turbo@replayed", "--json").stdout)["guidance projection"].startswith("replayed")
+    assert shown["guidance_projection"].startswith("its own")
+    assert shown["published_vbench"]["total_score"] == 81.01
+    assert "vc2-turbo@replayed" in shown["other_recipes"]
+    assert json.loads(run("show", "vc2-turbo@replayed", "--json").stdout)["guidance_projection"].startswith("replayed")
     assert run("show", "vc2-turbo").exit_code == 0
 
 
@@ -126,7 +135,7 @@ def test_the_merged_upload_is_preferred_and_a_list_is_seeded(weights: Path) -> N
     assert entry is not None
     put("vc2-turbo", "lora")
     assert (recipe_of(entry).name, recipe_of(entry).projection) == ("seeded", "seeded")
-    assert card("vc2-turbo")["guidance projection"].startswith("seeded")
+    assert card("vc2-turbo")["guidance_projection"].startswith("seeded")
     source = find_model("vc2-turbo@replayed").source
     assert source is not None and (source.layout, source.projection, source.rank) == ("lora_list", "replayed", 64)
     assert source.base is not None and source.base.path.name == "model.ckpt"
@@ -144,7 +153,7 @@ def test_without_motion_guidance_no_motion_condition_is_given(weights: Path) -> 
     assert find_model("vc2-turbo-v2").setting.motion_gs == 0.05
     plain = find_model("vc2-turbo-v2@no-mg")
     assert (plain.setting.motion_gs, plain.setting.origin_steps) == (None, 200)
-    assert card("vc2-turbo-v2@no-mg")["published VBench scores"]["total_score"] == 82.93
+    assert card("vc2-turbo-v2@no-mg")["published_vbench"]["total_score"] == 82.93
 
 
 def test_two_recipes_of_one_model_are_two_contestants(weights: Path) -> None:
@@ -195,7 +204,7 @@ def test_other_packages_add_models() -> None:
     assert find_model("theirs").source == find_model("world-teacher").source
     result = run("list", "models")
     assert "theirs" in result.stdout and result.exit_code == 0
-    assert "bad = other:absent" in result.stderr and "world-teacher: a name of ours" in result.stderr
+    assert "bad = other:absent" in result.stderr and "world-teacher: a name that is taken" in result.stderr
 
 
 # ------------------------------------------------------------------------------------------------------- folders

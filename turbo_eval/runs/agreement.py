@@ -102,6 +102,7 @@ def merged_scope(scopes: Sequence[Scope]) -> Scope:
         samples=_most(samples),
         limit=_most(limits),
         dimensions=tuple(dict.fromkeys(d for some in dimensions for d in some)) if all(dimensions) else (),
+        score=any(scope.score for scope in scopes),
     )
 
 

@@ -87,7 +87,8 @@ class Reading(Run):
         for row, score, _ in self.scan.scores():
             newest[score.metric] = max(newest.get(score.metric, (0.0, "")), (row.at, score.scorer))
         asked = self.manifest.scope.dimensions
-        known = [name for name in metric_names() if name in newest or name not in NO_ENCODER]
+        wanted = metric_names() if self.manifest.scope.score else ()
+        known = [name for name in wanted if name in newest or name not in NO_ENCODER]
         names = [*known, *sorted(set(newest) - set(known))]
         return {n: newest[n][1] if n in newest else None for n in names if not asked or n in asked}
 

@@ -10,6 +10,7 @@ unet           a student: a whole UNet's state dict in the place of a teacher's
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,13 @@ from turbo_train.weights.hashes import file_sha256
 Layout = Literal["diffusers", "videocrafter2", "student", "lora_list", "unet"]
 Projection = Literal["seeded", "replayed"]
 RECORD = "built.json"  # how weights were made: it decides no pixel
+_DIFFUSERS = re.compile(
+    r"clip\.json|scheduler/scheduler_config\.json|tokenizer/[^.][^/]*"
+    r"|(unet|vae|text_encoder)/(config\.json|[^/]+\.(safetensors|bin)(\.index\.json)?)"
+)
+_STUDENT = re.compile(r"config\.json|adapter\.safetensors")
+_WEIGHTS = re.compile(r"[^/]+\.(safetensors|bin)(\.index\.json)?$")
+_FIRST = ("/diffusion_pytorch_model.safetensors", "/model.safetensors")
 
 
 @dataclass(frozen=True)
@@ -46,22 +54,29 @@ class Source:
     clip: ClipFormat | None = None
 
     def files(self) -> Iterator[tuple[str, Path]]:
-        """Every file that decides what the model makes, under a name that does not depend on where it lies."""
+        """Every file that is read, under a name that does not depend on where it lies: `teacher/unet/config.json`."""
         if self.base is not None:
-            yield from self.base.files()
-        if self.path.is_file():
-            yield self.path.name, self.path
+            yield from ((f"teacher/{name}", path) for name, path in self.base.files())
+        if self.layout not in ("diffusers", "student"):
+            yield self.layout, self.path
             return
-        for path in sorted(p for p in self.path.rglob("*") if p.is_file() and p.name != RECORD):
-            yield f"{self.path.name}/{path.relative_to(self.path).as_posix()}", path
+        read = _STUDENT if self.layout == "student" else _DIFFUSERS
+        names = (path.relative_to(self.path).as_posix() for path in sorted(self.path.rglob("*")) if path.is_file())
+        kept = [name for name in names if read.fullmatch(name)]
+        whole = {_WEIGHTS.sub("", name) for name in kept if name.endswith(_FIRST)}
+        for name in kept:  # where the usual file is there, diffusers reads no other of the same part
+            if not _WEIGHTS.search(name) or name.endswith(_FIRST) or _WEIGHTS.sub("", name) not in whole:
+                yield name, self.path / name
+
+    def describe(self) -> str:
+        """`lora_list (rank 64, seeded) on videocrafter2`."""
+        chosen = ", ".join([*([f"rank {self.rank}"] if self.rank else []), *filter(None, [self.projection])])
+        under = f" on {self.base.describe()}" if self.base else ""
+        return f"{self.layout}{f' ({chosen})' if chosen else ''}{under}"
 
     def sha256(self) -> str:
-        """One hash over how the model is put together, the files' names and their bytes."""
-        digest = hashlib.sha256()
-        part: Source | None = self
-        while part is not None:
-            digest.update(f"{part.layout} {part.rank} {part.projection} {part.clip}\n".encode())
-            part = part.base
+        """One hash over how the model is put together, the names of what is read, and its bytes."""
+        digest = hashlib.sha256(f"{self.describe()} {self.clip}\n".encode())
         for name, path in self.files():
             digest.update(f"{name} {file_sha256(path)}\n".encode())
         return digest.hexdigest()
