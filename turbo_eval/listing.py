@@ -13,7 +13,6 @@ from turbo_eval.models import (
     missing,
     model_entries,
     named,
-    near,
     not_as_published,
     placed,
     read_record,
@@ -26,7 +25,7 @@ from turbo_eval.scorers.vbench.published import published
 from turbo_eval.scorers.vbench.spec import DIMENSIONS
 from turbo_eval.screen import say
 from turbo_eval.suites import describe_suites
-from turbo_train.errors import UserError
+from turbo_train.errors import UserError, near
 from turbo_train.nets.source import RECORD
 from turbo_train.weights.places import locate
 

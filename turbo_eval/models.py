@@ -7,10 +7,8 @@ and `adapter.safetensors`). This module reads no weights and imports no torch.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +21,7 @@ from turbo_eval.model_table import (
     student,
     teacher,
 )
-from turbo_train.errors import UserError
+from turbo_train.errors import UserError, near
 from turbo_train.nets.source import RECORD, Source
 from turbo_train.sampling.setting import Setting
 from turbo_train.weights.check import expected_sha256
@@ -39,12 +37,6 @@ def kind_of(folder: Path) -> Kind | None:
         return "teacher"
     student = (folder / "config.json").is_file() and (folder / "adapter.safetensors").is_file()
     return "student" if student else None
-
-
-def near(name: str, names: Iterable[str]) -> str:
-    """' (did you mean X?)' for a name that is close to one of the names, else nothing."""
-    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def model_entries() -> tuple[ModelEntry, ...]:

@@ -44,9 +44,7 @@ Size = Annotated[
 Frames = Annotated[int | None, typer.Option(min=1, help="Frames of a clip. Default: the model's.")]
 Fps = Annotated[
     int | None,
-    typer.Option(
-        min=1, max=1000, help="Frames per second, of the files and as the network is told. Default: the model's."
-    ),
+    typer.Option(min=1, max=1000, help="Frames per second, of the files and for the network. Default: the model's."),
 ]
 Dtype = Annotated[
     str | None,

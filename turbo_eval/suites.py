@@ -11,13 +11,12 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from turbo_eval.models import near
 from turbo_eval.prompt_suite import Suite, select, suite_of
 from turbo_eval.records import Prompt
 from turbo_eval.scorers.vbench.spec import NAMES
 from turbo_eval.suite_files import FORMATS, check_prompt, legal_stem, read_prompts
 from turbo_eval.vbench_suite import CATEGORIES, SAMPLES, SAMPLES_BY_DIMENSION, category_prompts, vbench_prompts
-from turbo_train.errors import UserError
+from turbo_train.errors import UserError, near
 
 __all__ = ["Suite", "describe_suites", "load_suite", "prompts_folder", "read_prompts", "select", "suite_of"]
 

@@ -14,11 +14,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from turbo_eval.models import near
 from turbo_eval.records import Prompt
 from turbo_eval.scorers.vbench.spec import DIMENSIONS, dimension
 from turbo_eval.suite_files import read_prompts
-from turbo_train.errors import UserError
+from turbo_train.errors import UserError, near
 
 SAMPLES = min(d.samples_per_prompt for d in DIMENSIONS)
 SAMPLES_BY_DIMENSION = {d.name: d.samples_per_prompt for d in DIMENSIONS if d.samples_per_prompt != SAMPLES}

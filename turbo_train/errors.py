@@ -6,8 +6,15 @@ A UserError names three things: what was found, what was expected, what to run n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Iterable
 from functools import partial
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """' (did you mean X?)' for a name that is close to one of the names, else nothing."""
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 class UserError(Exception):

@@ -13,6 +13,8 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner, Result
 
 from turbo_eval.cli import app
+from turbo_eval.manifest import read_manifest
+from turbo_eval.runs.status import status_of
 from turbo_train.video_io import read_video
 
 
@@ -41,6 +43,21 @@ def test_a_prompts_clip_does_not_depend_on_the_other_prompts(tiny_teacher: Path,
     assert clip("a", "a red circle") == clip("b", "a blue square", "a red circle")
 
 
+def test_other_prompts_go_to_another_folder(
+    tiny_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs = [json.loads(generate(tiny_teacher, "--prompt", text, "--json").stdout)["run"] for text in ("a", "b", "a")]
+    assert runs[0] == runs[2] != runs[1]
+    assert read_manifest(Path(runs[0])).identity.batch == 1  # one clip is not made four times
+
+
+def test_a_run_without_scores_is_complete(tiny_teacher: Path, tmp_path: Path) -> None:
+    assert generate(tiny_teacher, "--prompt", "a red circle", "--out", str(tmp_path / "run")).exit_code == 0
+    found = status_of(tmp_path / "run")
+    assert (found.state, found.score_rows()) == ("complete", [])
+
+
 def test_a_suite_can_be_scored_afterwards(tiny_teacher: Path, tmp_path: Path) -> None:
     suite, out = tmp_path / "mine.txt", str(tmp_path / "run")
     suite.write_text("a red circle moving right\na blue square moving left\n")
@@ -63,6 +80,8 @@ def test_a_suite_can_be_scored_afterwards(tiny_teacher: Path, tmp_path: Path) ->
         (["--prompt", "a", "--prompt", "a"], "twice"),
         (["--prompt", " "], "--prompt ' '"),
         (["--prompt", "a\x07b"], "control character"),
+        (["--prompt", "a", "--size", "17x16"], "multiples of 2 pixels"),
+        (["--prompt", "a", "--guidance", "inf"], "--guidance inf"),
         (["--prompt", "a", "--dtype", "int8"], "one of float32, bfloat16, float16"),
     ],
 )

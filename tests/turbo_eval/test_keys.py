@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import platform
+import sys
 from dataclasses import fields, replace
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +45,23 @@ def test_the_code_that_makes_clips_is_in_the_key(monkeypatch: pytest.MonkeyPatch
     before = key()
     monkeypatch.setattr(keys, "_code_sha256", lambda: "0" * 64)
     assert key() != before
+
+
+def test_every_package_that_computes_pixels_is_in_the_key(repository: Path) -> None:
+    """All that the networks and samplers import, but for what only reads bytes."""
+    imported = set()
+    for part in ("diffusion", "nets", "sampling"):
+        for path in (repository / "turbo_train" / part).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+                imported |= {name.partition(".")[0] for name in names}
+    distributions = packages_distributions()
+    known = {d for name in imported - set(sys.stdlib_module_names) for d in distributions.get(name, [])}
+    assert {"torch", "diffusers", "open_clip_torch"} <= known
+    assert known - {"turbo-video", "safetensors"} <= set(keys.PACKAGES)
+    files = {path.name for _, path in keys._code_files()}
+    assert "time_cond_proj_replay.safetensors" in files
 
 
 def test_the_device_class_names_the_makers_of_the_kernels() -> None:

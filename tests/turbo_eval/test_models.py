@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 from typer.testing import CliRunner, Result
 
 from turbo_eval.cli import app
+from turbo_eval.contestants import Request, contestants_of
 from turbo_eval.listing import card
 from turbo_eval.model_table import GROUP, MODELS
 from turbo_eval.models import find_model, kind_of, model_entries, named, recipe_of
@@ -156,6 +157,34 @@ def test_without_motion_guidance_no_motion_condition_is_given(weights: Path) -> 
     assert card("vc2-turbo-v2@no-mg")["published_vbench"]["total_score"] == 82.93
 
 
+def test_a_setting_is_shown_as_the_recipe_is_run_without_its_files_too(weights: Path) -> None:
+    assert "motion_gs" in card("vc2-turbo-v2")["run_as"] and "motion_gs" not in card("vc2-turbo-v2@no-mg")["run_as"]
+
+
+def test_the_missing_files_of_both_models_are_named_at_once(weights: Path) -> None:
+    error = run("vbench", "--model", "ms", "--against", "vc2").stderr
+    assert "ms/unet/config.json" in error and "vc2/model.ckpt" in error
+    assert "--for ms" in error and "--for vc2" in error
+
+
+def test_what_stands_in_for_the_published_is_said(weights: Path, tmp_path: Path) -> None:
+    """A file with another sha256 than weights.lock knows, and a projection that nobody has published."""
+    put("vc2-turbo", "lora")
+    (contestant,) = contestants_of(Request(model="vc2-turbo", size=(64, 128), dtype="bfloat16"))
+    assert contestant.name == "vc2-turbo-seeded-modified-64x128-bfloat16"
+    assert contestant.identity.made_of == "lora_list (rank 64, seeded) on videocrafter2"
+    result = run("generate", "--model", "vc2-turbo", "--prompt", "a cat", "--out", str(tmp_path / "run"))
+    assert result.exit_code == 2  # the stand-ins hold no network
+    assert "guidance projection seeded: the list does not hold" in result.stderr
+    assert "vc2/model.ckpt is not the published file" in result.stderr
+
+
+@pytest.mark.parametrize(("name", "message"), [("vc2-turbo@", "vc2-turbo@seeded"), ("", "unknown model ''")])
+def test_names_that_are_none(name: str, message: str, weights: Path) -> None:
+    result = run("generate", "--model", name, "--prompt", "a cat")
+    assert result.exit_code == 2 and message in result.stderr
+
+
 def test_two_recipes_of_one_model_are_two_contestants(weights: Path) -> None:
     put("vc2-turbo", "lora")
     a, b = find_model("vc2-turbo@seeded"), find_model("vc2-turbo@replayed")
@@ -198,6 +227,35 @@ def other_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     sys.modules.pop("other", None)
 
 
+LIES = {
+    "no recipe": "replace(MODELS[0], name='x', recipes=())",
+    "no rows in weights.lock": "replace(MODELS[0], name='x', recipes=(replace(MODELS[0].recipes[0], place=None),))",
+    "no setting": "replace(MODELS[0], name='x', setting=None)",
+    "size 0": "replace(MODELS[0], name='x', size_multiple=0)",
+    "no base": "replace(MODELS[0], name='x', base='nobody')",
+    "at": "replace(MODELS[0], name='x@y')",
+    "twice": "[replace(MODELS[0], name='x'), replace(MODELS[0], name='x')]",
+    "exit": "sys.exit(0)",
+    "number": "5",
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_an_entry_point_that_lies_hides_nothing(lie: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = tmp_path / "site"
+    (site / "liar-1.0.dist-info").mkdir(parents=True)
+    (site / "liar-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: liar\nVersion: 1.0\n")
+    (site / "liar-1.0.dist-info" / "entry_points.txt").write_text(f"[{GROUP}]\nlie = liar:models\n")
+    code = "import sys\nfrom dataclasses import replace\nfrom turbo_eval.model_table import MODELS\nprint('hello')\n"
+    (site / "liar.py").write_text(f"{code}def models():\n    return {LIES[lie]}\n")
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.delitem(sys.modules, "liar", raising=False)
+    result = run("list", "models", "--json")
+    assert result.exit_code == 0 and {row["name"] for row in json.loads(result.stdout)} >= set(OFFICIAL)
+    assert "entry point lie = liar:models" in result.stderr
+    monkeypatch.delitem(sys.modules, "liar", raising=False)
+
+
 @pytest.mark.usefixtures("other_package")
 def test_other_packages_add_models() -> None:
     assert [entry.name for entry in model_entries()][-1] == "theirs"
@@ -234,15 +292,21 @@ def test_the_guidance_scale_comes_from_the_models_own_record(tmp_path: Path) -> 
         find_model(str(teacher))
 
 
-def test_the_digest_of_a_student_covers_its_teacher(tmp_path: Path) -> None:
+def test_the_digest_covers_what_is_read_wherever_it_lies(tmp_path: Path) -> None:
     teacher, student = tmp_path / "teacher", tmp_path / "student"
     (teacher / "unet").mkdir(parents=True)
     student.mkdir()
     (student / "config.json").write_text("{}")
     (student / "adapter.safetensors").write_bytes(b"")
-    (teacher / "unet" / "weights").write_bytes(b"1")
-    before = digest(student)
-    (teacher / "built.json").write_text("{}")
-    assert digest(student) == before
-    (teacher / "unet" / "weights").write_bytes(b"2")
+    weights = Path("unet/diffusion_pytorch_model.safetensors")
+    (teacher / weights).write_bytes(b"1")
+    before, of_teacher = digest(student), digest(teacher)
+    for other in ("built.json", "README.md", "unet/diffusion_pytorch_model.fp16.safetensors", "unet/optimizer.pt"):
+        (teacher / other).write_text("{}")  # not read: it decides nothing
+    assert (digest(student), digest(teacher)) == (before, of_teacher)
+    moved = teacher.rename(tmp_path / "elsewhere")
+    assert digest(moved) == of_teacher
+    (moved / weights).write_bytes(b"2")
+    assert digest(moved) != of_teacher
+    moved.rename(teacher)
     assert digest(student) != before

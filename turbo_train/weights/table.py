@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from turbo_train.errors import UserError
+from turbo_train.weights.sizes import readable
 
 LOCK = Path(__file__).with_name("weights.lock")
 LISTED = 35  # more names than this are not spelled out in a message
@@ -30,6 +31,7 @@ class WeightFile:
     size_bytes is exact, about_bytes rounded. sha256_prefix: its first digits, where no more is known.
     lands: `place/path`, where the official tools look, the first being where they put it; places.py knows the places.
     opens: how it is opened (nets/tensor_files.py). gated: its licence must be accepted on its page first.
+    also: other names of the repository, under which the hub's cache may hold it.
     """
 
     name: str
@@ -47,6 +49,7 @@ class WeightFile:
     licence: str = ""
     lands: tuple[str, ...] = ()
     alternative: str = ""
+    also: tuple[str, ...] = ()
     gated: bool = False
 
     @property
@@ -72,7 +75,7 @@ class WeightFile:
     @property
     def size(self) -> str:
         """`7.4 GB`, `about 7.4 GB`."""
-        return readable(self.bytes) if self.size_bytes is not None else f"about {readable(self.bytes)}"
+        return size_of([self])
 
     @property
     def terms(self) -> str:
@@ -158,10 +161,21 @@ def _unknown(found: str, name: str, known: Iterable[str], run_next: str) -> User
     )
 
 
-def readable(size_bytes: float) -> str:
-    """`3.4 GB`."""
-    for unit in ("bytes", "kB", "MB"):
-        if size_bytes < 1000:
-            return f"{size_bytes:.0f} {unit}" if unit == "bytes" else f"{size_bytes:.1f} {unit}"
-        size_bytes /= 1000
-    return f"{size_bytes:.1f} GB"
+def size_of(files: Iterable[WeightFile]) -> str:
+    """What files weigh together: `7.4 GB`, or `about 7.4 GB` where one of the sizes is rounded."""
+    rows = list(files)
+    exact = all(file.size_bytes is not None for file in rows)
+    return f"{'' if exact else 'about '}{readable(sum(file.bytes for file in rows))}"
+
+
+def beside(file: WeightFile) -> tuple[WeightFile, ...]:
+    """The rows that are used as one folder with this one, itself included: of one repository, for the same users.
+
+    A row that the official tools look for at a place of its own stands alone, and so does one that is not in the table.
+    """
+    rows = [row for row in weight_files() if _folder(row) == _folder(file)]
+    return tuple(rows) if file in rows and file.repository and not file.lands else (file,)
+
+
+def _folder(file: WeightFile) -> tuple[object, ...]:
+    return file.repository, file.revision, file.needed_by, file.alternative, file.lands

@@ -21,7 +21,7 @@ GOOD = {"video_path": "a red car-0.mp4", "video_results": 0.5}
         ("{", "not JSON"),
         ("[]", "not a JSON object of dimensions"),
         ("[" * 100_000, "not JSON"),
-        (json.dumps({"colour": [0.5, [GOOD]]}), "unknown dimension 'colour' .did you mean 'color'"),
+        (json.dumps({"colour": [0.5, [GOOD]]}), "unknown dimension 'colour' .did you mean color"),
         ('{"scene": [0.5, []], "scene": [0.6, []]}', "'scene' stands twice"),
         (json.dumps({"scene": 0.5}), r"scene is not \[score, "),
         (json.dumps({"scene": [0.5]}), r"scene is not \[score, "),

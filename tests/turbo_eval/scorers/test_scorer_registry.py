@@ -65,10 +65,10 @@ def test_weights_are_asked_for_only_by_those_who_need_them(tmp_path: Path):
 
 @pytest.mark.parametrize(("wrong", "guess"), [("dynamic_degre", "dynamic_degree"), ("oracle_color", "oracle_colour")])
 def test_unknown_names_are_answered_with_the_nearest(wrong: str, guess: str):
-    with pytest.raises(UserError, match=rf"unknown dimension '{wrong}'.*did you mean '{guess}'") as error:
+    with pytest.raises(UserError, match=rf"unknown dimension '{wrong}'.*did you mean {guess}") as error:
         build_scorers(dimensions=[wrong])
     assert error.value.exit_code == 2
-    with pytest.raises(UserError, match=r"unknown profile 'embeded'.*did you mean 'embedded'"):
+    with pytest.raises(UserError, match=r"unknown profile 'embeded'.*did you mean embedded"):
         build_scorers("embeded")
 
 

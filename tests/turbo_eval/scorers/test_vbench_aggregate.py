@@ -96,5 +96,5 @@ def test_scores_of_two_scorers_or_two_models_are_never_averaged():
 
 
 def test_an_unknown_dimension_is_refused():
-    with pytest.raises(UserError, match="did you mean 'scene'"):
+    with pytest.raises(UserError, match="did you mean scene"):
         totals({"scen": 0.5})

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Literal
 
-from turbo_train.errors import UserError
+from turbo_train.errors import UserError, near
 
 SUBJECT_CONSISTENCY = "subject_consistency"
 BACKGROUND_CONSISTENCY = "background_consistency"
@@ -107,6 +106,5 @@ def dimension(name: str) -> Dimension:
 
 def unknown_name(kind: str, name: str, known: Sequence[str]) -> UserError:
     """The error for a name that nobody knows, with a guess at what was meant."""
-    close = get_close_matches(name, known, n=1, cutoff=0.6)
-    guess = f"did you mean {close[0]!r}?" if close else f"one of {', '.join(known)}"
-    return UserError(found=f"unknown {kind} {name!r}", expected=guess, run_next="turbo-eval list dimensions")
+    found = f"unknown {kind} {name!r}{near(name, known)}"
+    return UserError(found=found, expected=f"one of {', '.join(known)}", run_next="turbo-eval list dimensions")

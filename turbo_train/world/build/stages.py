@@ -6,7 +6,6 @@ A stage that is finished has its entry in built.json, which also says how each n
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL
 
-from turbo_train.errors import UserError
+from turbo_train.errors import UserError, near
 from turbo_train.nets.source import ClipFormat
 from turbo_train.nets.student import load_student, save_student
 from turbo_train.nets.teacher import load_teacher, save_teacher
@@ -59,9 +58,7 @@ def build(
     """
     for name in stages or ():
         if name not in STAGES:
-            close = difflib.get_close_matches(name, STAGES, n=1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
-            found, again = f"stage {name!r}{hint}", "turbo-train world build --help"
+            found, again = f"stage {name!r}{near(name, STAGES)}", "turbo-train world build --help"
             raise UserError(found=found, expected=f"one of {', '.join(STAGES)}", run_next=again)
     try:
         out.mkdir(parents=True, exist_ok=True)
