@@ -7,7 +7,7 @@ no network.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -95,19 +95,26 @@ def _pull(names: list[str], users: list[str], dry_run: bool, as_json: bool) -> N
     typer.echo(total(files))
 
 
+def _watch(file: WeightFile) -> AbstractContextManager[Callable[[int], None]]:
+    return _megabytes(f"MB of {file.name}", file.bytes)
+
+
 @contextmanager
-def _watch(file: WeightFile) -> Iterator[Callable[[int], None]]:
-    """Progress in megabytes."""
+def _megabytes(name: str, total_bytes: int) -> Iterator[Callable[[int], None]]:
+    """Progress in megabytes, told in bytes. More than the total, which may be rounded, is not shown."""
     from turbo_eval.screen import stage
 
-    with stage(f"MB of {file.name}", max(1, round(file.bytes / MEGABYTE))) as advance:
+    left = max(1, round(total_bytes / MEGABYTE))
+    with stage(name, left) as advance:
         rest = 0
 
         def told(count: int) -> None:
-            nonlocal rest
+            nonlocal rest, left
             rest += count
-            advance(rest // MEGABYTE)
-            rest %= MEGABYTE
+            if left > 0:
+                whole = min(left, rest // MEGABYTE)
+                left, rest = left - whole, rest - whole * MEGABYTE
+                advance(whole)
 
         yield told
 
@@ -119,13 +126,13 @@ def verify(names: Names = None, user: For = None, as_json: options.Json = False)
 
 
 def _verify(names: list[str], users: list[str], as_json: bool) -> None:
-    from turbo_eval.screen import stage
-    from turbo_eval.weights_rows import chosen, require_right, verify
+    from turbo_eval.weights_rows import chosen
+    from turbo_eval.weights_verify import require_right, verify
     from turbo_train.weights.places import locate
     from turbo_train.weights.table import weight_files
 
     files = chosen(names, users) if names or users else [file for file in weight_files() if locate(file) is not None]
-    found = verify(files, lambda total: stage("files checked", total))
+    found = verify(files, lambda total_bytes: _megabytes("MB checked", total_bytes))
     if as_json:
         print_json({"files": [one.to_json() for one in found]})
     elif found:

@@ -27,7 +27,7 @@ from turbo_train.errors import UserError
 from turbo_train.nets.source import ClipFormat
 from turbo_train.sampling.setting import Setting
 from turbo_train.weights.hashes import takes_long
-from turbo_train.weights.table import readable
+from turbo_train.weights.sizes import readable
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from turbo_eval.durable import OutOfSpace
-from turbo_train.weights.table import readable
+from turbo_train.weights.sizes import readable
 
 MARGIN = 1.2  # how much more than the estimate must be free before the start
 RESERVE_BYTES = 2 * 2**30  # left free for everybody else; on a small disk RESERVE_SHARE of it

@@ -29,6 +29,7 @@ from turbo_train.weights.hashes import file_sha256
 from turbo_train.weights.missing import require
 from turbo_train.weights.places import folder_of, locate, root
 from turbo_train.weights.table import WeightFile, files_for
+from turbo_train.weights.whole import locate_whole
 
 
 def kind_of(folder: Path) -> Kind | None:
@@ -103,8 +104,8 @@ def weights_of(entry: ModelEntry, recipe: Recipe) -> tuple[WeightFile, ...]:
 
 
 def missing(entry: ModelEntry, recipe: Recipe) -> list[str]:
-    """What is not there, for people: rows of weights.lock, or a folder."""
-    absent = [file.name for file in weights_of(entry, recipe) if locate(file) is None]
+    """What is not there, or not whole, for people: rows of weights.lock, or a folder."""
+    absent = [file.name for file in weights_of(entry, recipe) if locate_whole(file) is None]
     if recipe.place is not None and kind_of(placed(recipe.place)) != entry.kind:
         absent.append(str(placed(recipe.place)))
     return absent

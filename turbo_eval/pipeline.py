@@ -179,8 +179,7 @@ def _identity(folder: Path, request: Request, suite: str, sha256: str) -> RunIde
 
 def _check_steps(contestant: Contestant) -> None:
     """UserError for a number of steps that the sampler cannot take."""
-    from turbo_train.sampling.consistency import consistency_timesteps
-    from turbo_train.sampling.ddim import ddim_timesteps
+    from turbo_train.sampling.timesteps import consistency_timesteps, ddim_timesteps
 
     if contestant.entry is None:
         return

@@ -25,7 +25,7 @@ from turbo_eval.scorers.base import Clip, applies, open_clip, score_clips
 from turbo_eval.store import Run
 from turbo_eval.units import Unit
 from turbo_train.video_io import encode_mp4
-from turbo_train.weights.table import readable
+from turbo_train.weights.sizes import readable
 
 BRIEF_S = 10.0
 SCORED = 2  # finished clips that are decoded and scored to learn the time of one

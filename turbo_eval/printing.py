@@ -28,8 +28,8 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     from rich.text import Text
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in rows[0]:
-        table.add_column(heading, overflow="fold")
+    for place, heading in enumerate(rows[0]):
+        table.add_column(heading, overflow="fold", no_wrap=not place)  # names can be copied and searched for
     for row in rows:
         table.add_row(*(Text(str(value)) for value in row.values()))
     print_rich(table)

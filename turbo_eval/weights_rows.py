@@ -1,4 +1,4 @@
-"""What is said about published weights: which there are, which are here, and whether they are the right ones?
+"""What is said about published weights: which there are, which are here, and what a pull does?
 
 Plain rows for people and documents for programs. The document of `weights list --missing --json` is what one needs to
 carry files to a machine without a network: from which address, and to where below $TURBO_WEIGHTS.
@@ -6,15 +6,14 @@ carry files to a machine without a network: from which address, and to where bel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from turbo_eval.models import named
 from turbo_train.errors import UserError
-from turbo_train.weights.check import check_file, expected_sha256, knowledge_of
-from turbo_train.weights.missing import files_wanted, wanted
+from turbo_train.weights.check import expected_sha256, knowledge_of
+from turbo_train.weights.missing import files_wanted
 from turbo_train.weights.places import ROOT, destination, hub_cache, locate, path_below_root, places, root
 from turbo_train.weights.pull import Pulled
 from turbo_train.weights.recorded import record_files
@@ -23,30 +22,46 @@ from turbo_train.weights.table import (
     alternatives_of,
     files_for,
     find_file,
-    readable,
+    size_of,
+    users,
     weight_files,
 )
+from turbo_train.weights.whole import locate_whole, why_cut_off, why_damaged
 
 
-def listed(users: Sequence[str], *, missing: bool) -> list[WeightFile]:
+def listed(names: Sequence[str], *, missing: bool) -> list[WeightFile]:
     """The rows of `weights list`, those of every alternative; with `missing` only what has to be fetched.
 
-    UserError: an unknown name.
+    UserError: an unknown name, or one that needs no published file.
     """
-    if not missing:
-        rows = (file for user in users for choice in (alternatives_of(user) or (None,)) for file in _of(user, choice))
-        return list(dict.fromkeys(rows if users else weight_files()))
-    wanted_files = (file for user in users for file in files_wanted(user)) if users else weight_files()
-    return [file for file in dict.fromkeys(wanted_files) if locate(file) is None]
+    if missing:
+        files = [file for name in names for file in _needed(name, files_wanted)] if names else weight_files()
+        return [file for file in dict.fromkeys(files) if locate_whole(file) is None]
+    return list(dict.fromkeys([file for name in names for file in _needed(name, _of_all)] if names else weight_files()))
 
 
-def _of(user: str, alternative: str | None) -> tuple[WeightFile, ...]:
-    return files_for(user, alternative)
+def _of_all(user: str) -> tuple[WeightFile, ...]:
+    return tuple(file for choice in alternatives_of(user) or (None,) for file in files_for(user, choice))
 
 
-def chosen(names: Sequence[str], users: Sequence[str]) -> list[WeightFile]:
-    """Rows by their names and by who needs them, of alternatives the preferred one. UserError: an unknown name."""
-    return list(dict.fromkeys([*map(find_file, names), *(file for user in users for file in files_for(user))]))
+def _needed(user: str, files: Callable[[str], tuple[WeightFile, ...]]) -> tuple[WeightFile, ...]:
+    model = None if user in users() else named(user)
+    if model is not None:
+        raise UserError(
+            found=f"{user} needs no published file: {model.obtain[0]}",
+            expected="a model, dimension or reward that does",
+            run_next=f"turbo-eval show {user}",
+        )
+    return files(user)
+
+
+def chosen(names: Sequence[str], of_users: Sequence[str]) -> list[WeightFile]:
+    """Rows by their names and by who needs them, of alternatives the preferred one.
+
+    UserError: an unknown name, or a user that needs no published file.
+    """
+    needed = (file for user in of_users for file in _needed(user, files_for))
+    return list(dict.fromkeys([*map(find_file, names), *needed]))
 
 
 def row(file: WeightFile) -> dict[str, Any]:
@@ -57,9 +72,15 @@ def row(file: WeightFile) -> dict[str, Any]:
         "size": file.size,
         "licence": file.terms,
         "needed by": f"{users} ({file.alternative})" if file.alternative else users,
-        "here": "missing" if locate(file) is None else "yes",
+        "here": _here(file),
         "sha256": knowledge_of(file),
     }
+
+
+def _here(file: WeightFile) -> str:
+    path = locate(file)
+    why = path and why_damaged(file, path)
+    return f"damaged: {why}" if why else "yes" if path else "missing"
 
 
 def document(file: WeightFile) -> dict[str, Any]:
@@ -71,6 +92,7 @@ def document(file: WeightFile) -> dict[str, Any]:
         "member": file.member or None,
         "copy_to": str(path_below_root(file)),
         "path": None if path is None else str(path),
+        "damaged": None if path is None else why_damaged(file, path),
         "size_bytes": file.size_bytes,
         "about_bytes": file.about_bytes,
         "sha256": expected_sha256(file) or None,
@@ -87,7 +109,7 @@ def document(file: WeightFile) -> dict[str, Any]:
 
 def list_document(files: Sequence[WeightFile]) -> dict[str, Any]:
     """The document of `weights list`."""
-    absent = [file for file in files if locate(file) is None]
+    absent = [file for file in files if locate_whole(file) is None]
     return {
         "turbo_weights": _text(root()),
         "files": [document(file) for file in files],
@@ -98,25 +120,21 @@ def list_document(files: Sequence[WeightFile]) -> dict[str, Any]:
 
 def total(files: Sequence[WeightFile]) -> str:
     """`44 files, about 60 GB; 41 missing, about 58 GB`."""
-    absent = [file for file in files if locate(file) is None]
-    gap = f"{len(absent)} missing, {_sum(absent)}" if absent else "none missing"
-    return f"{len(files)} file{'s' * (len(files) != 1)}, {_sum(files)}; {gap}"
-
-
-def _sum(files: Iterable[WeightFile]) -> str:
-    rows = list(files)
-    exact = all(file.size_bytes is not None for file in rows)
-    return f"{'' if exact else 'about '}{readable(sum(file.bytes for file in rows))}"
+    absent = [file for file in files if locate_whole(file) is None]
+    gap = f"{len(absent)} missing, {size_of(absent)}" if absent else "none missing"
+    return f"{len(files)} file{'s' * (len(files) != 1)}, {size_of(files)}; {gap}"
 
 
 def forecast_row(file: WeightFile) -> dict[str, Any]:
     """What a pull would do, for people."""
     path = locate(file)
+    why = path and why_cut_off(file, path)
+    to = f"here already: {path}" if path and not why else str(destination(file))
     return {
         "name": file.name,
         "size": file.size,
         "licence": file.terms,
-        "to": f"here already: {path}" if path else str(destination(file)),
+        "to": f"{to} (damaged: {why}: {path})" if why else to,
     }
 
 
@@ -137,101 +155,6 @@ def pulled_row(pulled: Pulled) -> dict[str, Any]:
 def pulled_document(pulled: Pulled) -> dict[str, Any]:
     """What a pull did, for programs."""
     return {**document(pulled.file), "pulled": pulled.check is not None}
-
-
-@dataclass(frozen=True)
-class Verified:
-    """What `weights verify` found of one file. verdict: check.py's, or `missing`. wrong: why it may not be used."""
-
-    file: WeightFile
-    path: Path | None
-    verdict: str
-    wrong: str = ""
-    sha256: str = ""
-    tensors: int = 0
-
-    def row(self) -> dict[str, Any]:
-        """For people."""
-        held = f"{self.tensors} tensors" if self.tensors else ""
-        return {
-            "name": self.file.name,
-            "verdict": f"{self.verdict}: {self.wrong}" if self.wrong else self.verdict,
-            "holds": held,
-            "path": _text(self.path) or "",
-        }
-
-    def to_json(self) -> dict[str, Any]:
-        """For programs."""
-        return {
-            "name": self.file.name,
-            "path": _text(self.path),
-            "verdict": self.verdict,
-            "wrong": self.wrong or None,
-            "sha256": self.sha256 or None,
-            "tensors": self.tensors,
-        }
-
-
-def verify(
-    files: Sequence[WeightFile], watch: Callable[[int], AbstractContextManager[Callable[[int], None]]]
-) -> list[Verified]:
-    """Read every file whole: its size, its sha256, and whether it opens the safe way."""
-    found = []
-    with watch(len(files)) as advance:
-        for file in files:
-            found.append(_verify(file))
-            advance(1)
-    return found
-
-
-def _verify(file: WeightFile) -> Verified:
-    from turbo_train.nets.tensor_files import open_weight
-
-    path = locate(file)
-    if path is None:
-        return Verified(file, None, "missing")
-    held: list[int] = []
-
-    def open_it() -> None:
-        held.append(open_weight(file, path))
-
-    try:
-        check = check_file(file, path, before_recording=open_it)  # what does not open is not remembered as right
-        if check.wrong:
-            return Verified(file, path, "wrong", check.wrong, check.sha256)
-        if not held:
-            open_it()
-    except OSError as error:
-        return Verified(file, path, "wrong", f"it cannot be read ({error.strerror or error})")
-    except UserError as error:
-        return Verified(file, path, "wrong", error.found)
-    return Verified(file, path, check.verdict, sha256=check.sha256, tensors=held[0])
-
-
-def require_right(found: Sequence[Verified]) -> None:
-    """UserError where a file is wrong or missing, with what to do about it."""
-    wrong = [one for one in found if one.verdict == "wrong"]
-    absent = [one.file for one in found if one.verdict == "missing"]
-    if wrong:
-        names = " ".join(one.file.name for one in wrong)
-        raise UserError(
-            found=f"{len(wrong)} of {len(found)} files are not the published ones: {names}",
-            expected="the published bytes",
-            run_next=f"remove {', '.join(str(one.path) for one in wrong)}; turbo-eval weights pull {names}"
-            f"{_if_recorded(wrong)}",
-        )
-    if absent:
-        raise UserError(
-            found=f"{len(absent)} of {len(found)} files are missing: {', '.join(file.name for file in absent)}",
-            expected="all of them",
-            run_next=f"turbo-eval weights pull {wanted(absent, '')}",
-        )
-
-
-def _if_recorded(wrong: Sequence[Verified]) -> str:
-    """A record may be of another file on purpose."""
-    recorded = any(not one.file.sha256 and one.sha256 for one in wrong)
-    return f" (or remove its entry in {record_files()[0]} to accept another file)" if recorded else ""
 
 
 def place_rows() -> list[dict[str, Any]]:

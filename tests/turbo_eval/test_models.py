@@ -5,13 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import sys
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
+import stand_ins
 from typer.testing import CliRunner, Result
 
 from turbo_eval.cli import app
@@ -23,7 +21,6 @@ from turbo_eval.scorers.vbench.aggregate import normalised
 from turbo_eval.scorers.vbench.published import FILE, published
 from turbo_eval.scorers.vbench.spec import DIMENSIONS
 from turbo_train.errors import UserError
-from turbo_train.weights.places import destination
 from turbo_train.weights.table import files_for
 
 OFFICIAL = ("ms", "vc2", "ms-turbo", "vc2-turbo", "vc2-turbo-v2", "ms-vcm", "vc2-vcm")
@@ -50,17 +47,9 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def put(name: str, alternative: str | None = None) -> None:
-    """Small files of the right kinds where a model's published files belong."""
+    """Whole files of the right kinds, not the published ones, where a model's published files belong."""
     for file in files_for(name, alternative):
-        path = destination(file)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".safetensors":
-            save_file({"a": np.zeros(1)}, path)
-        elif path.suffix in (".pt", ".ckpt"):
-            with zipfile.ZipFile(path, "w") as archive:
-                archive.writestr("data", file.name)
-        else:
-            path.write_text("{}")
+        stand_ins.put(file)
 
 
 # ------------------------------------------------------------------------------------------------ the table

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from stand_ins import put
 from typer.testing import CliRunner
 
 from turbo_eval.cli import app
-from turbo_train.weights.places import destination
+from turbo_eval.cli_weights import _watch
+from turbo_eval.weights_verify import verify
 from turbo_train.weights.table import WeightFile, files_for, find_file, weight_files
 
 HEAD = "laion/sa_0_4_vit_l_14_linear.pth"
@@ -41,17 +45,15 @@ def document(*arguments: str) -> Any:
     return json.loads(run(*arguments, "--json"))
 
 
-def put(file: WeightFile, content: bytes = b"{}") -> Path:
-    path = destination(file)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
-
-
 def test_the_list_names_every_file_its_size_licence_and_users() -> None:
-    printed = run("list")
-    assert all(file.name.split("/")[0] in printed for file in weight_files())
-    assert f"{len(weight_files())} files, about " in printed and f"{len(weight_files())} missing" in printed
+    lines = run("list").splitlines()
+    first, second = (lines[0].index(heading) for heading in ("size", "licence"))
+    rows = lines[1:-1]  # what is too long for its column goes on in the next line
+    assert "".join(line[:first].strip() for line in rows) == "".join(file.name for file in weight_files())
+    sizes = [size for line in rows if (size := line[first:second].strip())]
+    assert sizes == [file.size for file in weight_files()]
+    number = len(weight_files())
+    assert lines[-1].startswith(f"{number} files, about ") and f"; {number} missing, about " in lines[-1]
     [row] = [line for line in run("list", "--for", "ms-turbo").splitlines() if line.startswith("ms-turbo/")]
     assert row.split()[1:6] == ["about", "234.0", "MB", "cc-by-4.0", "ms-turbo"]
 
@@ -77,8 +79,7 @@ def test_the_missing_files_can_be_carried_to_a_machine_without_a_network(root: P
     assert (amt["licence"], amt["sha256_is"], raft["sha256"]) == ("cc-by-nc-4.0", "known", None)
     for row in (amt, raft):  # what somebody would do with the document
         target = root / row["copy_to"]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(b"x")
+        put(find_file(row["name"]), path=target)
     assert document("list", "--missing", "--for", "motion_smoothness", "--for", "dynamic_degree")["files"] == []
 
 
@@ -88,7 +89,28 @@ def test_a_dry_run_says_what_would_go_where(root: Path) -> None:
     assert len(rows) == 12 and not [row for row in rows if not row["destination"].startswith(str(root))]
     printed = run("pull", "--for", "ms-turbo", "--dry-run")
     assert "here already" in printed and "12 files, about " in printed and "11 missing" in printed
+    put(find_file("ms/unet/config.json"), b"<html>")
+    printed = run("pull", "--for", "ms-turbo", "--dry-run")
+    assert "here already" not in printed and "damaged: 6 bytes, not 787" in " ".join(printed.split())
     assert [path.name for path in root.rglob("*") if path.is_file()] == ["config.json"]
+
+
+def test_a_damaged_file_is_said_and_counts_as_missing() -> None:
+    put(find_file("amt/amt-s.pth"), b"<html>")
+    for file in files_for("ms"):
+        put(file)
+    path = put(find_file("ms/vae/diffusion_pytorch_model.safetensors"), b"\x80")
+    [row] = document("list", "--missing", "--for", "ms")["files"]
+    assert (row["path"], row["damaged"]) == (str(path), "it has no safetensors header")
+    assert row["copy_to"].endswith("vae/diffusion_pytorch_model.safetensors")
+    assert "damaged: 6 bytes, not 12038359" in run("list", "--for", "motion_smoothness")
+    assert "1 missing, about 335.0 MB" in run("list", "--for", "ms")
+
+
+@pytest.mark.parametrize("command", ["list", "pull", "verify"])
+def test_a_model_without_published_files_is_said_to_need_none(command: str) -> None:
+    said = run(command, "--for", "world-vcm", code=2)
+    assert "world-vcm needs no published file: ships with this package" in said and "did you mean" not in said
 
 
 def test_a_pull_of_what_is_here_does_nothing_and_one_without_a_network_says_what_to_do() -> None:
@@ -116,7 +138,44 @@ def test_verify_records_enforces_and_finds_a_changed_byte(root: Path) -> None:
     said = run("verify", code=2)
     assert "1 of 1 files are not the published ones: ms/scheduler_config.json" in said
     assert f"remove {path}; turbo-eval weights pull ms/scheduler_config.json" in said
-    assert f"remove its entry in {root / 'recorded.json'}" in said
+    [address] = json.loads((root / "recorded.json").read_text())
+    assert f"if the publisher has replaced it, remove the line of {address} from {root / 'recorded.json'}" in said
+
+
+def test_verify_records_no_page(root: Path) -> None:
+    put(find_file("tag2text/tag2text_swin_14m.pth"), b"<html>quota exceeded</html>")
+    put(find_file("ms/tokenizer/merges.txt"), b"<!doctype html>")
+    put(find_file("ms/tokenizer/vocab.json"))
+    said = " ".join(run("verify", code=2).split())
+    assert said.count("it is a web page") == 2 and "3 of 3 files are not the published ones" in said
+    assert "2 bytes, not about 1.1 MB: it is cut off" in said
+    assert not (root / "recorded.json").exists() and "if the publisher" not in said
+
+
+@pytest.mark.parametrize("total", [10, 3_000_000])
+def test_progress_is_said_in_megabytes_and_never_beyond_the_total(
+    total: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("turbo_eval.screen.LOG_EVERY_S", 0.0)
+    with _watch(WeightFile("a", (), "tensors", url="https://example.org/a", size_bytes=total)) as told:
+        for _ in range(6):
+            told(700_000)
+    *_, last = lines = capsys.readouterr().err.splitlines()
+    megabytes = max(1, total // 10**6)
+    assert last.startswith(f"MB of a: {megabytes} of {megabytes}, ") and len(lines) == {1: 2, 3: 5}[megabytes]
+
+
+def test_verify_tells_of_the_bytes_it_reads() -> None:
+    files, told = [find_file("ms/unet/config.json"), find_file("amt/amt-s.pth")], []
+    for file in files:
+        put(file)
+
+    def watch(total_bytes: int) -> AbstractContextManager[Callable[[int], object]]:
+        told.append(total_bytes)
+        return nullcontext(told.append)
+
+    verify(files, watch)
+    assert told[0] == sum(told[1:]) == 787 + 12_038_359 and len(told) > 10
 
 
 def test_verify_enforces_published_sizes_and_hashes_and_opens_nothing_wrong(monkeypatch: pytest.MonkeyPatch) -> None:

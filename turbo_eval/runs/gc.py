@@ -28,7 +28,7 @@ from turbo_eval.runs.checks import unlisted_files
 from turbo_eval.runs.reading import Reading, refuse_broken, refuse_living
 from turbo_eval.runs.scan import Row, ledgers
 from turbo_eval.store import Failure
-from turbo_train.weights.table import readable
+from turbo_train.weights.sizes import readable
 
 RECENT_S = 24 * 3600.0
 

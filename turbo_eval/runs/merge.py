@@ -31,7 +31,7 @@ from turbo_eval.runs.imported import IMPORTED, ImportedFile, read_imported, writ
 from turbo_eval.runs.reading import Reading, refuse_broken, refuse_living
 from turbo_eval.runs.scan import ledgers
 from turbo_train.errors import Incomplete, UserError
-from turbo_train.weights.table import readable
+from turbo_train.weights.sizes import readable
 
 Stage = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 SHOWN = 3

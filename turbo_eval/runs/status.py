@@ -20,7 +20,7 @@ from turbo_eval.records import ClipId
 from turbo_eval.runs.reading import Reading
 from turbo_eval.store import Failure
 from turbo_eval.units import Unit
-from turbo_train.weights.table import readable
+from turbo_train.weights.sizes import readable
 
 WINDOW_S = 600.0
 SHORTEST_WINDOW_S = 1.0  # of a process that has just begun

@@ -24,7 +24,7 @@ from turbo_eval.runs.imported import IMPORTED
 from turbo_eval.runs.reading import Reading, SessionFiles
 from turbo_eval.runs.scan import scan
 from turbo_train.errors import Incomplete, UserError
-from turbo_train.weights.table import readable
+from turbo_train.weights.sizes import readable
 
 Stage = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 SHOWN = 3

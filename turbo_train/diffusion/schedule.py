@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+NUM_TRAIN_STEPS = 1000
+BETA_START, BETA_END = 0.00085, 0.012  # Stable Diffusion's, ModelScope's and VideoCrafter2's (T2V-Turbo eaae323)
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -47,9 +50,12 @@ def scaled_linear_betas(beta_start: float, beta_end: float, num_train_steps: int
 
 
 def make_schedule(
-    beta_start: float = 0.00085, beta_end: float = 0.012, num_train_steps: int = 1000, zero_terminal_snr: bool = False
+    beta_start: float = BETA_START,
+    beta_end: float = BETA_END,
+    num_train_steps: int = NUM_TRAIN_STEPS,
+    zero_terminal_snr: bool = False,
 ) -> Schedule:
-    """The schedule of ModelScope and VideoCrafter2 (defaults: T2V-Turbo eaae323).
+    """The schedule of ModelScope and VideoCrafter2 by default.
 
     zero_terminal_snr: alpha is shifted and scaled so that the last x_t is pure noise and the first alpha stays
     (Lin et al. 2023, "Common diffusion noise schedules are flawed", algorithm 1). The embedded world uses it.

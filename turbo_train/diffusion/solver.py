@@ -13,10 +13,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from turbo_train.diffusion.schedule import Schedule, expand, full_precision
+from turbo_train.diffusion.schedule import NUM_TRAIN_STEPS, Schedule, expand, full_precision
 
 
-def videocrafter2_x0_scale(num_train_steps: int = 1000, ramp_steps: int = 400, end: float = 0.7) -> Tensor:
+def videocrafter2_x0_scale(num_train_steps: int = NUM_TRAIN_STEPS, ramp_steps: int = 400, end: float = 0.7) -> Tensor:
     """(n,) float32 factor of x_0: from 1 to 0.7 over 400 times, then 0.7 (T2V-Turbo eaae323, `use_scale`)."""
     ramp = torch.linspace(1.0, end, ramp_steps, dtype=torch.float64)
     rest = torch.full((num_train_steps - ramp_steps,), end, dtype=torch.float64)
@@ -34,11 +34,19 @@ def ddim_std(schedule: Schedule, t_B: Tensor, s_B: Tensor, eta: float) -> Tensor
 
 @dataclass(frozen=True)
 class DDIMSolver:
-    """The grid of the distillation and the step between its neighbours. `x0_scale` (n,) or None (training's choice)."""
+    """The grid of the distillation and the step between its neighbours. `x0_scale` (n,) or None (training's choice).
+
+    ValueError for a number of steps that does not divide the training times: its grid would not reach the last one.
+    """
 
     schedule: Schedule
     num_ddim_steps: int = 50
     x0_scale: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        num_train_steps = self.schedule.num_train_steps
+        if self.num_ddim_steps < 1 or num_train_steps % self.num_ddim_steps:
+            raise ValueError(f"{self.num_ddim_steps} DDIM steps do not divide {num_train_steps} training times")
 
     @property
     def skip_k(self) -> int:

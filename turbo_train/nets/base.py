@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from turbo_train.errors import UserError
 from turbo_train.nets.model import Model
-from turbo_train.nets.source import ClipFormat, Source
+from turbo_train.nets.source import Source
 from turbo_train.nets.teacher import load_teacher, weights_sha256
 from turbo_train.nets.videocrafter2.checkpoint import CheckpointConfig, load_checkpoint
 from turbo_train.weights.hashes import file_sha256
@@ -22,7 +21,7 @@ def load_base(source: Source, sizes: CheckpointConfig | None = None, *, with_une
     if source.layout == "diffusers":
         return load_teacher(source.path, source.clip)
     if source.layout == "videocrafter2":
-        return with_clip(load_checkpoint(source.path, sizes, with_unet=with_unet), source.clip)
+        return load_checkpoint(source.path, sizes, with_unet=with_unet).with_clip(source.clip)
     raise UserError(
         found=f"{source.path} of layout {source.layout} in the place of a teacher",
         expected="a teacher: a folder in diffusers' layout, or VideoCrafter2's checkpoint",
@@ -36,13 +35,5 @@ def teacher_at(path: Path) -> Source:
 
 
 def teacher_sha256(path: Path) -> str:
-    """Of a checkpoint's bytes, or of a folder's weight files."""
+    """Of a checkpoint's bytes, or of the weight files that are read of a folder."""
     return file_sha256(path) if path.is_file() else weights_sha256(path)
-
-
-def with_clip(model: Model, clip: ClipFormat | None) -> Model:
-    """The model with another default clip; None: as it is."""
-    if clip is None:
-        return model
-    channels, _, height, width = model.latent_shape
-    return replace(model, latent_shape=(channels, clip.frames, height, width), fps=clip.fps)

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from turbo_train.errors import UserError
-
-VERIFY = "turbo-eval weights verify"
+from turbo_train.nets.folder_files import remedy
 
 
 def check_layout(
@@ -18,9 +17,12 @@ def check_layout(
     want: Mapping[str, torch.Size],
     where: Path | str,
     expected: str,
-    run_next: str = VERIFY,
+    run_next: str = "",
 ) -> None:
-    """UserError that lists what is missing, unknown or of another shape. expected: which weights these should be."""
+    """UserError that lists what is missing, unknown or of another shape. expected: which weights these should be.
+
+    run_next: by default what `remedy` says of the file.
+    """
     wrong = [f"missing {key}" for key in want if key not in state]
     wrong += [f"unknown {key}" for key in state if key not in want]
     wrong += [
@@ -31,7 +33,7 @@ def check_layout(
     if wrong:
         more = ", ..." if len(wrong) > 3 else ""
         raise UserError(
-            found=f"{len(wrong)} of {len(want)} keys of {where} differ: {', '.join(wrong[:3])}{more}",
+            found=f"{len(wrong)} keys of {where} differ from the {len(want)} expected: {', '.join(wrong[:3])}{more}",
             expected=expected,
-            run_next=run_next,
+            run_next=run_next or remedy(Path(where)),
         )

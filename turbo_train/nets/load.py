@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from turbo_train.errors import UserError
-from turbo_train.nets.base import load_base, with_clip
+from turbo_train.nets.base import load_base
 from turbo_train.nets.lora_list import list_rank, merge_list
 from turbo_train.nets.model import Model
 from turbo_train.nets.projection import base_matrix
@@ -40,11 +40,11 @@ def load_model(source: Source, sizes: CheckpointConfig | None = None) -> Model:
     a student was distilled from; a layout that needs a teacher and has none.
     """
     if source.layout == "student":
-        return with_clip(load_student(source.path, source.base, sizes=sizes), source.clip)
+        return load_student(source.path, source.base, sizes=sizes).with_clip(source.clip)
     if source.layout == "lora_list":
-        return with_clip(_from_lora_list(source, sizes), source.clip)
+        return _from_lora_list(source, sizes).with_clip(source.clip)
     if source.layout == "unet":
-        return with_clip(_from_unet(source, sizes), source.clip)
+        return _from_unet(source, sizes).with_clip(source.clip)
     return load_base(source, sizes)
 
 
@@ -63,23 +63,28 @@ def _from_unet(source: Source, sizes: CheckpointConfig | None) -> Model:
     state = read_tensors(source.path)
     base = load_base(_base_of(source), sizes, with_unet=False)
     empty = unet_denoiser_of(base)
-    denoiser = empty.with_weights(unet_part(state, empty), source.path)
+    denoiser = empty.with_weights(_unet_part(state, empty), source.path)
     return _student(source, base, denoiser)
 
 
-def unet_part(state: Mapping[str, Tensor], denoiser: UNetDenoiser) -> Mapping[str, Tensor]:
+def _unet_part(state: Mapping[str, Tensor], denoiser: UNetDenoiser) -> Mapping[str, Tensor]:
     """The entries of the UNet under their own names: without the prefix they share, and without the other networks.
 
-    The first layer's name finds the prefix. What belongs to no known part stays, for the strict check to name.
+    The first layer's name finds the prefix; a part of it that every entry has, such as `module.`, goes first. What
+    belongs to no known part stays, for the strict check to name.
     """
     anchor = next(iter(denoiser.unet.state_dict()))
     prefixes = [key.removesuffix(anchor) for key in state if key == anchor or key.endswith(f".{anchor}")]
     if len(prefixes) != 1 or not prefixes[0]:
         return state
+    words = prefixes[0].split(".")  # the last one is empty
+    starts = [".".join(words[:count]) + "." for count in range(1, len(words))]
+    shared = max((s for s in starts if all(key.startswith(s) for key in state)), key=len, default="")
     beside = (FIRST_STAGE, COND_STAGE.partition(".")[0] + ".")
+    own = {key.removeprefix(shared): value for key, value in state.items()}
     return {
-        key.removeprefix(prefixes[0]): value
-        for key, value in state.items()
+        key.removeprefix(prefixes[0].removeprefix(shared)): value
+        for key, value in own.items()
         if not key.startswith(beside) and key not in (*TABLES, SCALE_TABLE)
     }
 
@@ -91,7 +96,7 @@ def _student(source: Source, base: Model, denoiser: UNetDenoiser) -> Model:
         denoiser=denoiser.eval().requires_grad_(False),
         timestep_cond_dim=denoiser.timestep_cond_dim,
         motion_cond_dim=denoiser.motion_cond_dim,
-        folder=Path(source.path),
+        path=Path(source.path),
     )
 
 
@@ -100,6 +105,6 @@ def _base_of(source: Source) -> Source:
         raise UserError(
             found=f"{source.path} of layout {source.layout} without a teacher",
             expected="the teacher that it is an addition to, or whose autoencoder and text tower it needs",
-            run_next="turbo-eval show vc2-turbo",
+            run_next="turbo-eval list models",
         )
     return source.base

@@ -1,8 +1,9 @@
-"""Which weights does a student learn? Low-rank additions to linear and convolution layers. The only LoRA file (PEFT).
+"""Which weights does a student learn? Low-rank additions to linear and convolution layers, by PEFT.
 
 W + B A with A (r, in, k...) and B (out, r, 1...) (Hu et al. 2021, section 4.1). As in T2V-Turbo (code at
 eaae323): every Linear, Conv2d and Conv3d, r = min(rank, in, out), scale 1 (alpha = r per layer). Differs: no dropout
-on the addition.
+on the addition; and A starts as PEFT draws it, uniform in +-1/sqrt(fan-in), where the original draws it from a normal
+distribution of standard deviation 1/r. B starts at zero in both.
 """
 
 from __future__ import annotations
@@ -20,7 +21,12 @@ _KINDS = (nn.Linear, nn.Conv2d, nn.Conv3d)
 
 
 def lora_targets(net: nn.Module, leave_out: Iterable[str] = ()) -> dict[str, int]:
-    """Name -> largest useful rank min(in, out) of the layers that take LoRA, in registration order."""
+    """Name -> largest useful rank min(in, out) of the layers that take LoRA, in registration order.
+
+    ValueError: it has LoRA already, whose own layers are not to be counted.
+    """
+    if any(isinstance(module, LoraLayer) for module in net.modules()):
+        raise ValueError("the network has LoRA already: merge it first")
     left_out = set(leave_out)
     return {
         name: min(module.weight.shape[:2])
@@ -45,7 +51,10 @@ def lora_config(targets: Mapping[str, int], rank: int) -> LoraConfig:
 
 
 def inject(net: nn.Module, rank: int, leave_out: Iterable[str] = ()) -> None:
-    """Add LoRA of zeros' effect to `net` in place; then only its A and B have requires_grad."""
+    """Add LoRA of zeros' effect to `net` in place; then only its A and B have requires_grad.
+
+    ValueError: `lora_targets`'s.
+    """
     targets = lora_targets(net, leave_out)
     inject_adapter_in_model(lora_config(targets, rank), net, ADAPTER)
     injected = [name for name, _ in _layers(net)]

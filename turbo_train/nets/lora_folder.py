@@ -1,8 +1,8 @@
 """How does a student's LoRA reach other programs? As PEFT's folder: adapter_config.json, adapter_model.safetensors.
 
 `peft.PeftModel.from_pretrained(net, folder)` reads it, for a `net` that has the guidance projection. That projection
-is no LoRA: where it is given it lies beside the adapter in guidance_projection.safetensors, under its name in the
-network, and has to be loaded into the network first.
+is no LoRA in a student of ours: it lies beside the adapter in guidance_projection.safetensors, under its name in the
+network, and has to be loaded into the network first. For exports; nothing else writes this folder.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from turbo_train.nets.lora import lora_config, lora_targets
+from turbo_train.nets.unet_denoiser import UNetDenoiser
 
 WEIGHTS_FILE, PROJECTION_FILE = "adapter_model.safetensors", "guidance_projection.safetensors"
 PREFIX = "base_model.model."
@@ -42,20 +43,29 @@ def peft_config(weights: Mapping[str, Tensor], net: nn.Module, rank: int) -> Lor
 def save_peft(
     folder: Path,
     weights: Mapping[str, Tensor],
-    net: nn.Module,
+    denoiser: UNetDenoiser,
     rank: int,
-    projection: Mapping[str, Tensor] | None = None,
+    projection: Tensor | None = None,
 ) -> None:
-    """Write LoRA weights, and the guidance projection by its name in the network, as PEFT's folder.
+    """Write LoRA weights, and the guidance projection's whole matrix, as PEFT's folder. The denoiser has no LoRA.
 
-    weights: of `lora_list.from_list` or `lora.lora_weights`, kept in their dtype. ValueError: `peft_config`'s.
+    weights: of `lora_list.from_list` or `lora.lora_weights`, kept in their dtype. ValueError: `peft_config`'s; a
+    denoiser that knows the guidance scale, and weights for it neither in LoRA nor in `projection`; another shape.
     """
-    config = peft_config(weights, net, rank)
+    config, name = peft_config(weights, denoiser.unet, rank), f"{denoiser.cond_proj}.weight"
+    learned = f"{denoiser.cond_proj}.lora_A.weight" in weights
+    if projection is None and denoiser.timestep_cond_dim is not None and not learned:
+        raise ValueError(
+            f"no LoRA of {denoiser.cond_proj}: without its matrix the student would lose the guidance scale"
+        )
+    if projection is not None and projection.shape != denoiser.projection.weight.shape:
+        want = tuple(denoiser.projection.weight.shape)
+        raise ValueError(f"{name} of shape {tuple(projection.shape)}, the network's is {want}")
     folder.mkdir(parents=True, exist_ok=True)
     config.save_pretrained(str(folder))
-    save_file({PREFIX + name: _plain(value) for name, value in weights.items()}, folder / WEIGHTS_FILE)
+    save_file({PREFIX + key: _plain(value) for key, value in weights.items()}, folder / WEIGHTS_FILE)
     if projection is not None:
-        save_file({name: _plain(value) for name, value in projection.items()}, folder / PROJECTION_FILE)
+        save_file({name: _plain(projection)}, folder / PROJECTION_FILE)
 
 
 def _plain(tensor: Tensor) -> Tensor:

@@ -62,7 +62,8 @@ def from_list(
 ) -> dict[str, Tensor]:
     """`<layer>.lora_A.weight` and `<layer>.lora_B.weight` for nets.lora.load_lora. The network has no LoRA yet.
 
-    The length decides which list it is. UserError: another length, or an entry of another shape than its layer's.
+    The length decides which list it is. UserError: another length, an entry of another shape than its layer's, or one
+    that is not of finite floating-point numbers.
     """
     known = {2 * len(layers): layers for layers in list_layers(net)}
     if len(tensors) not in known:
@@ -82,6 +83,12 @@ def from_list(
                     expected=f"{tuple(shape)}, the {'up' if part == 'lora_B' else 'down'} of {name} at rank {rank}",
                     run_next="the published list of this network, or another rank",
                 )
+            if not _sound(tensor):
+                raise UserError(
+                    found=f"entry {2 * index + offset} of {where} ({name}) with NaN, infinity or whole numbers",
+                    expected="finite floating-point weights",
+                    run_next="the published list of this network",
+                )
             weights[f"{name}.{part}.weight"] = tensor.detach()
     return weights
 
@@ -89,15 +96,35 @@ def from_list(
 def to_list(weights: Mapping[str, Tensor], net: nn.Module) -> list[Tensor]:
     """The list of LoRA weights by name, in the order that `from_list` reads; the number of weights decides which list.
 
-    KeyError for a layer that is missing.
+    For exports; nothing else writes lists. A student of ours has no LoRA on the guidance projection, which it trains
+    whole: no list can hold it, since the difference from any start has a larger rank.
+    UserError: a layer without LoRA, one that is not the network's, or a shape that `from_list` would not read.
     """
-    known = {2 * len(layers): layers for layers in list_layers(net)}
-    layers = known.get(len(weights), next(iter(known.values())))
-    return [weights[f"{name}.{part}.weight"] for name in layers for part in ("lora_B", "lora_A")]
+    layers = min(list_layers(net), key=lambda layers: abs(2 * len(layers) - len(weights)))
+    rank = max((len(value) for name, value in weights.items() if ".lora_A." in name and value.ndim), default=1)
+    shapes = {
+        f"{name}.{part}.weight": shape
+        for name, up, down in list_shapes(net, rank, layers)
+        for part, shape in (("lora_B", up), ("lora_A", down))
+    }
+    wrong = [f"none for {name}" for name in shapes if name not in weights]
+    wrong += [f"{name} of no such layer" for name in weights if name not in shapes]
+    wrong += [
+        f"{name} of shape {tuple(weights[name].shape)}, not {tuple(shape)}"
+        for name, shape in shapes.items()
+        if name in weights and weights[name].shape != shape
+    ]
+    if wrong:
+        raise UserError(
+            found=f"LoRA weights that no list can hold: {', '.join(wrong[:3])}{', ...' if len(wrong) > 3 else ''}",
+            expected=f"up and down of all {len(layers)} layers: a list has no names, and leaves none out",
+            run_next="PEFT's folder, or the merged UNet as a whole state dict",
+        )
+    return [weights[name] for name in shapes]
 
 
 def save_list(path: Path, weights: Mapping[str, Tensor], net: nn.Module) -> None:
-    """Write unet_lora.pt as the original does: a plain list of float32 tensors on the CPU. KeyError: `to_list`'s."""
+    """Write unet_lora.pt as the original does: a plain list of float32 tensors on the CPU. UserError: `to_list`'s."""
     tensors = [tensor.detach().float().cpu().contiguous() for tensor in to_list(weights, net)]
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(tensors, path)
@@ -110,3 +137,8 @@ def merge_list(net: nn.Module, tensors: Sequence[Tensor], rank: int, where: Path
     inject(net, rank, leave_out=lora_targets(net).keys() - layers)
     load_lora(net, weights)
     merge(net)
+
+
+def _sound(tensor: Tensor) -> bool:
+    """Finite numbers with a fraction; on the meta device there are none to look at."""
+    return tensor.is_floating_point() and (tensor.is_meta or bool(tensor.isfinite().all()))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from turbo_train.diffusion.schedule import Schedule
 from turbo_train.nets.protocols import Denoiser, TextEncoder, VideoVAE
+from turbo_train.nets.source import ClipFormat
 
 Spacing = Literal["leading", "trailing"]
 
@@ -21,8 +22,7 @@ class Model:
 
     timestep_cond_dim: width of the guidance embedding that it wants, motion_cond_dim: of the motion embedding that it
     accepts; None: it knows neither. x0_scale (n,): by what its training scaled x_0 at each time (VideoCrafter2).
-    size_multiple: latents' height and width are multiples of this. folder: where it was read from; a file for a
-    published checkpoint.
+    size_multiple: latents' height and width are multiples of this. path: the folder or file it was read from.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Model:
     latent_shape: tuple[int, int, int, int]
     fps: int
     timestep_cond_dim: int | None
-    folder: Path
+    path: Path
     spacing: Spacing = "leading"  # of DDIM's times, as diffusers' schedulers name it
     motion_cond_dim: int | None = None
     x0_scale: Tensor | None = None
@@ -49,3 +49,10 @@ class Model:
                 part.to(device=device, dtype=dtype)
         scale = None if self.x0_scale is None else self.x0_scale.to(device)
         return replace(self, schedule=self.schedule.to(device), x0_scale=scale)
+
+    def with_clip(self, clip: ClipFormat | None) -> Model:
+        """The model with another default clip; None: as it is."""
+        if clip is None:
+            return self
+        channels, _, height, width = self.latent_shape
+        return replace(self, latent_shape=(channels, clip.frames, height, width), fps=clip.fps)

@@ -10,7 +10,10 @@ from typing import ClassVar, Self
 
 import torch
 from diffusers import UNet3DConditionModel
-from torch import Tensor
+from diffusers.models.resnet import ResnetBlock2D, TemporalConvLayer
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
+from torch import Tensor, nn
 
 from turbo_train.nets.unet_denoiser import UNetDenoiser
 
@@ -20,6 +23,12 @@ class ModelScopeDenoiser(UNetDenoiser):
 
     family: ClassVar[str] = "ModelScope"
     cond_proj: ClassVar[str] = "time_embedding.cond_proj"
+    recomputed: ClassVar[tuple[type[nn.Module], ...]] = (
+        ResnetBlock2D,
+        TemporalConvLayer,
+        Transformer2DModel,
+        TransformerTemporalModel,
+    )
     unet: UNet3DConditionModel
 
     def __init__(self, unet: UNet3DConditionModel, prediction_type: str) -> None:
@@ -33,7 +42,7 @@ class ModelScopeDenoiser(UNetDenoiser):
         dim: int | None = self.unet.config["time_cond_proj_dim"]
         return dim
 
-    def empty_with(self, time_cond_dim: int | None, motion_cond_dim: int | None) -> Self:
+    def empty(self, time_cond_dim: int | None, motion_cond_dim: int | None) -> Self:
         """A network of the same sizes with a guidance condition, on the meta device. It knows no motion condition."""
         assert motion_cond_dim is None
         # diffusers keeps a list of the options left at their defaults in the configuration, and would not change those
@@ -48,12 +57,12 @@ class ModelScopeDenoiser(UNetDenoiser):
         t_B: Tensor,
         context_BLD: Tensor,
         *,
-        fps: int | None = None,
+        fps: int | Tensor | None = None,
         timestep_cond_BE: Tensor | None = None,
         motion_cond_BE: Tensor | None = None,
     ) -> Tensor:
         """Output of x's shape, in the network's dtype. ValueError: `check_conditions`'s."""
-        self.check_conditions(timestep_cond_BE, motion_cond_BE)
+        self.check_conditions(x_BCTHW, context_BLD, timestep_cond_BE, motion_cond_BE)
         dtype = self.unet.conv_in.weight.dtype
         cond = None if timestep_cond_BE is None else timestep_cond_BE.to(dtype)
         out: Tensor = self.unet(

@@ -23,7 +23,7 @@ class Denoiser(Protocol):
         t_B: Tensor,
         context_BLD: Tensor,
         *,
-        fps: int | None = None,
+        fps: int | Tensor | None = None,
         timestep_cond_BE: Tensor | None = None,
         motion_cond_BE: Tensor | None = None,
     ) -> Tensor:

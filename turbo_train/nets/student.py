@@ -1,16 +1,18 @@
 """What is a student? A frozen teacher, plus LoRA, plus a projection of the guidance scale; on disk only the additions.
 
-config.json names the teacher by the hash of its weights; adapter.safetensors holds, as float16 and by name, the LoRA
-and the guidance projection (`time_embedding.cond_proj.weight`, or VideoCrafter2's `time_cond_proj.weight`). Differs:
-the original never saves that projection (T2V-Turbo eaae323), so its students draw another at random in every process;
-ours starts at zero, is trained, and is saved.
+config.json (student_config.py) names the teacher by the hash of its weights; adapter.safetensors holds by name the LoRA
+and the guidance projection (`time_embedding.cond_proj.weight`, or VideoCrafter2's `time_cond_proj.weight`). Its numbers
+are float16: 11 bits of precision, and what is below 3e-8 becomes 0.
+Differs: the original never saves that projection (T2V-Turbo eaae323), so its students draw another at random in every
+process; ours starts at zero, is trained, and is saved.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -20,33 +22,23 @@ from torch import Tensor, nn
 
 from turbo_train.errors import UserError
 from turbo_train.nets.base import load_base, teacher_at, teacher_sha256
+from turbo_train.nets.folder_files import first_line, remedy
 from turbo_train.nets.lora import inject, load_lora, lora_weights, merge
 from turbo_train.nets.model import Model
 from turbo_train.nets.source import Source
-from turbo_train.nets.teacher import REBUILD, read_json
+from turbo_train.nets.student_config import (
+    CONFIG_FILE,
+    StudentConfig,
+    read_student_config,
+    same_schedule,
+    schedule_marks,
+)
 from turbo_train.nets.unet_denoiser import UNetDenoiser, unet_denoiser_of
 from turbo_train.nets.videocrafter2.checkpoint import CheckpointConfig
 
-SCHEMA_VERSION = 1
-CONFIG_FILE, ADAPTER_FILE = "config.json", "adapter.safetensors"
+ADAPTER_FILE = "adapter.safetensors"
 TIME_COND_DIM = 256  # T2V-Turbo's unet_time_cond_proj_dim (T2V-Turbo eaae323)
 RANK = 64  # T2V-Turbo's lora_rank for VideoCrafter2
-
-
-@dataclass(frozen=True)
-class StudentConfig:
-    """config.json. guidance_min..guidance_max is the range trained on, guidance_scale the default (lcm_cfg's scale)."""
-
-    teacher: str  # name of the teacher's folder or file; it lies beside the student's folder unless it is named
-    teacher_sha256: str
-    rank: int
-    time_cond_dim: int
-    prediction_type: str
-    guidance_min: float
-    guidance_max: float
-    guidance_scale: float
-    notes: str = ""
-    schema_version: int = SCHEMA_VERSION
 
 
 def new_student(
@@ -68,7 +60,7 @@ def new_student(
     """
     denoiser = unet_denoiser_of(teacher).with_guidance_condition(time_cond_dim, share=share)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs' too, for good
         inject(denoiser.unet, rank, leave_out=(denoiser.cond_proj,))  # the projection is trained whole
     for parameter in _trainable(denoiser).values():
         parameter.requires_grad_(True)
@@ -80,7 +72,10 @@ def new_student(
 
 
 def trainable_parameters(student: Model) -> list[nn.Parameter]:
-    """What an optimizer gets: LoRA and the guidance projection, always in the same order."""
+    """What an optimizer gets: LoRA and the guidance projection, always in the same order.
+
+    ValueError: there is no LoRA, in a teacher or in a student that was merged.
+    """
     return list(_trainable(unet_denoiser_of(student)).values())
 
 
@@ -92,29 +87,37 @@ def save_student(
     guidance_scale: float,
     notes: str = "",
     teacher: Path | None = None,
+    teacher_name: str | None = None,
 ) -> StudentConfig:
     """Write config.json and adapter.safetensors of an unmerged student. `teacher` None: where it came from.
 
+    teacher_name: what a table calls the teacher, such as vc2; None: the name of its folder or file.
     Everything written is a function of the arguments and of the teacher's files: no times, no hosts, no paths.
+    ValueError: `trainable_parameters`'s. UserError: weights that are not finite, or too large for float16.
     """
     denoiser = unet_denoiser_of(student)
-    ranks = [len(weight) for name, weight in lora_weights(denoiser.unet).items() if "lora_A" in name]
-    if not ranks or student.timestep_cond_dim is None:
-        raise ValueError("this model has no LoRA to save: it is a teacher, or a student that was merged")
-    name, sha256 = _origin(student) if teacher is None else (teacher.resolve().name, teacher_sha256(teacher))
+    weights = {name: value.detach().cpu() for name, value in _trainable(denoiser).items()}
+    half = {name: value.half().contiguous() for name, value in weights.items()}
+    if large := [name for name, value in half.items() if not value.isfinite().all()]:
+        raise UserError(
+            found=f"{len(large)} weights of the student that float16 cannot hold, {large[0]} among them",
+            expected="finite values up to 65504",
+            run_next="a checkpoint from before they grew, or a smaller learning rate",
+        )
+    name, sha256 = _origin(student) if teacher is None else (_name(teacher), teacher_sha256(teacher))
     config = StudentConfig(
-        teacher=name,
+        teacher=teacher_name or name,
         teacher_sha256=sha256,
-        rank=max(ranks),
-        time_cond_dim=student.timestep_cond_dim,
+        rank=max(len(weight) for name, weight in weights.items() if "lora_A" in name),
+        time_cond_dim=denoiser.projection.in_features,
         prediction_type=denoiser.prediction_type,
         guidance_min=guidance_range[0],
         guidance_max=guidance_range[1],
         guidance_scale=guidance_scale,
         notes=notes,
+        abars=schedule_marks(student.schedule),
     )
     folder.mkdir(parents=True, exist_ok=True)
-    half = {name: value.detach().cpu().half().contiguous() for name, value in _trainable(denoiser).items()}
     save_file(half, folder / ADAPTER_FILE)
     (folder / CONFIG_FILE).write_text(json.dumps(asdict(config), indent=2) + "\n", encoding="utf-8")
     return config
@@ -122,26 +125,15 @@ def save_student(
 
 def _origin(student: Model) -> tuple[str, str]:
     """Name and hash of the teacher of a student that was just made (new_student) or read (load_student)."""
-    if (student.folder / CONFIG_FILE).is_file():
-        config = read_student_config(student.folder)
+    if (student.path / ADAPTER_FILE).is_file():
+        config = read_student_config(student.path)
         return config.teacher, config.teacher_sha256
-    return student.folder.resolve().name, teacher_sha256(student.folder)
+    return _name(student.path), teacher_sha256(student.path)
 
 
-def read_student_config(folder: Path) -> StudentConfig:
-    """config.json. UserError if it is absent, of another schema, or lacks a field."""
-    values = read_json(folder / CONFIG_FILE)
-    if values.get("schema_version") != SCHEMA_VERSION:
-        raise UserError(
-            found=f"{folder / CONFIG_FILE}: schema_version {values.get('schema_version')}",
-            expected=f"a student's folder of schema_version {SCHEMA_VERSION}",
-            run_next=REBUILD,
-        )
-    try:
-        return StudentConfig(**values)
-    except TypeError as error:
-        found = f"{folder / CONFIG_FILE} with other fields ({error})"
-        raise UserError(found=found, expected="the fields of a student", run_next=REBUILD) from error
+def _name(path: Path) -> str:
+    """Its name as it was given: a file in the hub's cache is a link to one that is called by its hash."""
+    return Path(os.path.abspath(path)).name  # noqa: PTH100 (absolute() keeps "..", resolve() follows links)
 
 
 def load_student(
@@ -149,23 +141,21 @@ def load_student(
 ) -> Model:
     """Read a student and its teacher, by default what lies beside it under the name that config.json gives.
 
+    The teacher's weights are hashed before any of them is loaded; its noise schedule is compared where config.json
+    describes it, which older folders do not.
     merged: LoRA is added to the weights, which is faster; otherwise it stays apart, and stays trainable.
     sizes: of a VideoCrafter2 teacher that is not the published one.
-    UserError: a missing or broken file; a teacher with other weights than the student was distilled from.
+    UserError: a missing or broken file; a teacher with other weights or another noise schedule than the student's.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(found=f"no folder {folder}", expected="a student's folder", run_next=REBUILD)
+        raise UserError(found=f"no folder {folder}", expected="a student's folder", run_next=remedy(folder))
     config = read_student_config(folder)
     weights = _read_adapter(folder / ADAPTER_FILE)
     teacher = teacher or _beside(folder, config)
+    _check_weights(teacher.path, config, folder)
     base = load_base(teacher, sizes)
-    if (found := teacher_sha256(teacher.path)) != config.teacher_sha256:
-        raise UserError(
-            found=f"a teacher in {teacher.path} with weights {found[:12]}",
-            expected=f"the one that {folder} was distilled from, with weights {config.teacher_sha256[:12]}",
-            run_next="another teacher's folder, or turbo-train world build to make both anew",
-        )
+    _check_schedule(base, config, folder)
     student = new_student(base, config.rank, config.time_cond_dim, share=True)
     denoiser = unet_denoiser_of(student)
     denoiser.prediction_type = config.prediction_type
@@ -173,7 +163,26 @@ def load_student(
     if merged:
         merge(denoiser.unet)
         denoiser.requires_grad_(False)
-    return replace(student, name=folder.name, folder=folder)
+    return replace(student, name=folder.name, path=folder)
+
+
+def _check_weights(teacher: Path, config: StudentConfig, folder: Path) -> None:
+    if teacher.exists() and (found := teacher_sha256(teacher)) != config.teacher_sha256:
+        raise UserError(
+            found=f"a teacher in {teacher} with weights {found[:12]}",
+            expected=f"the one that {folder} was distilled from, with weights {config.teacher_sha256[:12]}",
+            run_next=f"the teacher that config.json calls {config.teacher}; or {remedy(folder)}",
+        )
+
+
+def _check_schedule(teacher: Model, config: StudentConfig, folder: Path) -> None:
+    found = schedule_marks(teacher.schedule)
+    if config.abars is not None and not same_schedule(found, config.abars):
+        raise UserError(
+            found=f"a teacher in {teacher.path} with another noise schedule (abar {found})",
+            expected=f"the one that {folder} was distilled with (abar {config.abars})",
+            run_next=f"the teacher that config.json calls {config.teacher}; or {remedy(folder)}",
+        )
 
 
 def _beside(folder: Path, config: StudentConfig) -> Source:
@@ -182,23 +191,29 @@ def _beside(folder: Path, config: StudentConfig) -> Source:
         raise UserError(
             found=f"no folder or file {path}",
             expected=f"the teacher of {folder}, with weights {config.teacher_sha256[:12]}, beside it",
-            run_next=REBUILD,
+            run_next=f"put it there under the name {config.teacher}, or name another place",
         )
     return teacher_at(path)
 
 
 def _trainable(denoiser: UNetDenoiser) -> dict[str, nn.Parameter]:
+    lora = lora_weights(denoiser.unet)
+    if not lora:
+        raise ValueError("this model has no LoRA: it is a teacher, or a student that was merged")
     name = f"{denoiser.cond_proj}.weight"
-    return {**lora_weights(denoiser.unet), name: denoiser.unet.get_parameter(name)}
+    return {**lora, name: denoiser.unet.get_parameter(name)}
 
 
 def _read_adapter(path: Path) -> dict[str, Tensor]:
     try:
-        return {name: value.float() for name, value in load_file(path).items()}
+        weights = {name: value.float() for name, value in load_file(path).items()}
     except (OSError, SafetensorError) as error:
-        raise UserError(
-            found=f"{path} cannot be read ({error})", expected="a whole safetensors file", run_next=REBUILD
-        ) from error
+        found = f"{path} cannot be read ({first_line(error)})"
+        raise UserError(found=found, expected="a whole safetensors file", run_next=remedy(path)) from error
+    if wrong := [name for name, value in weights.items() if not value.isfinite().all()]:
+        found = f"{path}: {len(wrong)} weights with NaN or infinity, {wrong[0]} among them"
+        raise UserError(found=found, expected="finite weights", run_next=remedy(path))
+    return weights
 
 
 def _load(denoiser: UNetDenoiser, weights: Mapping[str, Tensor], where: Path) -> None:
@@ -210,8 +225,7 @@ def _load(denoiser: UNetDenoiser, weights: Mapping[str, Tensor], where: Path) ->
             raise KeyError(f"{key} is {None if given is None else tuple(given.shape)}, expected {tuple(own.shape)}")
         load_lora(denoiser.unet, {name: value for name, value in weights.items() if name != key})
     except KeyError as error:
-        raise UserError(
-            found=f"{where}: {error.args[0]}", expected="the weights that config.json describes", run_next=REBUILD
-        ) from error
+        expected = "the weights that config.json describes"
+        raise UserError(found=f"{where}: {error.args[0]}", expected=expected, run_next=remedy(where)) from error
     with torch.no_grad():
         own.copy_(given)

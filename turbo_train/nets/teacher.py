@@ -2,7 +2,8 @@
 
 unet/ vae/ text_encoder/ tokenizer/ scheduler/scheduler_config.json, as TextToVideoSDPipeline saves them, and
 clip.json {"frames", "fps"}: the clip the teacher was trained on, which diffusers' layout has no place for.
-Weights are loaded as float32 whatever they are stored as, in eval mode, without gradients.
+Weights are loaded as float32 whatever they are stored as, in eval mode, without gradients. A pickle with code in it
+is not opened, and a tokenizer that brings code is refused.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
@@ -19,19 +20,20 @@ from diffusers import AutoencoderKL, UNet3DConditionModel
 from transformers import AutoTokenizer, CLIPTextModel
 from transformers.utils import logging as transformers_logging
 
-from turbo_train.diffusion.prediction import PREDICTION_TYPES
-from turbo_train.diffusion.schedule import Schedule, make_schedule
 from turbo_train.errors import UserError
-from turbo_train.nets.model import Model, Spacing
+from turbo_train.nets.folder_files import first_line, read_json, remedy
+from turbo_train.nets.model import Model
 from turbo_train.nets.modelscope import ModelScopeDenoiser
-from turbo_train.nets.source import ClipFormat
+from turbo_train.nets.scheduler_config import read_scheduler
+from turbo_train.nets.source import ClipFormat, Source
+from turbo_train.nets.tensor_files import read_tensors
 from turbo_train.nets.text import CLIPText
 from turbo_train.nets.vae import FrameVAE
 from turbo_train.weights.hashes import file_sha256
 
-REBUILD = "turbo-train world build (for the embedded world), or the folder of another model"
 CLIP_FILE = "clip.json"
 _WEIGHTS = ".safetensors", ".bin"
+_VOCABULARY = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # either; transformers invents what it lacks
 _PARTS = {
     "unet": "config.json",
     "vae": "config.json",
@@ -42,23 +44,14 @@ _PARTS = {
 
 
 def weights_sha256(folder: Path) -> str:
-    """One hash of a folder's weight files: their names below it and their bytes, in order of name."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix in _WEIGHTS and path.is_file())
+    """One hash of the weight files that load_teacher reads: their names and their bytes, in order of name.
+
+    Other files beside them change nothing: an fp16 sister, a trainer's notes. Nor do the configurations.
+    """
     digest = hashlib.sha256()
-    for path in files:
-        digest.update(f"{path.relative_to(folder).as_posix()} {file_sha256(path)}\n".encode())
+    for name, path in sorted(_weight_files(folder).items(), key=lambda item: PurePosixPath(item[0])):
+        digest.update(f"{name} {file_sha256(path)}\n".encode())
     return digest.hexdigest()
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object of a file. UserError if it is absent or something else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(found=f"{path} cannot be read ({error})", expected="a JSON object", run_next=REBUILD) from error
-    if not isinstance(content, dict):
-        raise UserError(found=f"{path} holds {type(content).__name__}", expected="a JSON object", run_next=REBUILD)
-    return content
 
 
 def load_teacher(folder: Path, clip: ClipFormat | None = None) -> Model:
@@ -69,16 +62,14 @@ def load_teacher(folder: Path, clip: ClipFormat | None = None) -> Model:
     folder = Path(folder)
     _check_layout(folder)
     clip = clip or read_clip_format(folder)
-    scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
-    schedule, prediction_type = schedule_of(scheduler, folder)
-    unet = _part(folder / "unet", UNet3DConditionModel.from_pretrained, "torch_dtype")
-    vae = FrameVAE(_part(folder / "vae", AutoencoderKL.from_pretrained, "torch_dtype"))
+    scheduler = read_scheduler(folder / "scheduler" / "scheduler_config.json")
+    unet = _part(folder, "unet", UNet3DConditionModel.from_pretrained, "torch_dtype")
+    vae = FrameVAE(_part(folder, "vae", AutoencoderKL.from_pretrained, "torch_dtype"))
     with _no_progress_bar():
-        text_encoder = _part(folder / "text_encoder", CLIPTextModel.from_pretrained, "dtype")
-    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-    size = unet.config["sample_size"]
-    height, width = (size, size) if isinstance(size, int) else size
-    denoiser = ModelScopeDenoiser(unet, prediction_type)
+        text_encoder = _part(folder, "text_encoder", CLIPTextModel.from_pretrained, "dtype")
+    tokenizer = _tokenizer(folder / "tokenizer", text_encoder.config.vocab_size)
+    height, width = _latent_size(unet.config["sample_size"], folder)
+    denoiser = ModelScopeDenoiser(unet, scheduler.prediction_type)
     for part in (denoiser, vae, text_encoder):
         part.eval().requires_grad_(False)
     return Model(
@@ -86,12 +77,12 @@ def load_teacher(folder: Path, clip: ClipFormat | None = None) -> Model:
         denoiser=denoiser,
         text=CLIPText(text_encoder, tokenizer).eval(),
         vae=vae,
-        schedule=schedule,
+        schedule=scheduler.schedule,
         latent_shape=(int(unet.config["in_channels"]), clip.frames, int(height), int(width)),
         fps=clip.fps,
         timestep_cond_dim=denoiser.timestep_cond_dim,
-        folder=folder,
-        spacing=spacing_of(scheduler, folder),
+        path=folder,
+        spacing=scheduler.spacing,
     )
 
 
@@ -125,28 +116,8 @@ def read_clip_format(folder: Path) -> ClipFormat:
     frames, fps = values.get("frames"), values.get("fps")
     if not (isinstance(frames, int) and isinstance(fps, int) and frames > 0 and fps > 0):
         found = f"{folder / CLIP_FILE}: frames {frames}, fps {fps}"
-        raise UserError(found=found, expected="two positive whole numbers", run_next=REBUILD)
+        raise UserError(found=found, expected="two positive whole numbers", run_next=remedy(folder))
     return ClipFormat(frames, fps)
-
-
-def schedule_of(config: dict[str, Any], where: Path) -> tuple[Schedule, str]:
-    """Schedule and prediction_type of a diffusers scheduler_config.json. UserError for another kind of schedule."""
-    kind, prediction_type = config.get("beta_schedule"), config.get("prediction_type", "epsilon")
-    if kind != "scaled_linear" or prediction_type not in PREDICTION_TYPES:
-        raise UserError(
-            found=f"{where}: scheduler with beta_schedule {kind!r} and prediction_type {prediction_type!r}",
-            expected=f"scaled_linear and one of {', '.join(PREDICTION_TYPES)}",
-            run_next=REBUILD,
-        )
-    start, end = float(config["beta_start"]), float(config["beta_end"])
-    steps, flat = int(config["num_train_timesteps"]), bool(config.get("rescale_betas_zero_snr", False))
-    if flat and prediction_type == "epsilon":
-        raise UserError(
-            found=f"{where}: rescale_betas_zero_snr with prediction_type epsilon",
-            expected="v_prediction: at zero terminal SNR eps says nothing about x_0",
-            run_next=REBUILD,
-        )
-    return make_schedule(start, end, steps, zero_terminal_snr=flat), prediction_type
 
 
 @contextmanager
@@ -161,43 +132,78 @@ def _no_progress_bar() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def spacing_of(config: dict[str, Any], where: Path) -> Spacing:
-    """timestep_spacing of a scheduler_config.json; "leading" where it says nothing. UserError for another kind."""
-    value = config.get("timestep_spacing", "leading")
-    if value == "leading":
-        return "leading"
-    if value == "trailing":
-        return "trailing"
-    raise UserError(found=f"{where}: timestep_spacing {value!r}", expected="leading or trailing", run_next=REBUILD)
-
-
 def _check_layout(folder: Path) -> None:
     if not folder.is_dir():
-        raise UserError(found=f"no folder {folder}", expected="a teacher's folder", run_next=REBUILD)
+        raise UserError(found=f"no folder {folder}", expected="a teacher's folder", run_next=remedy(folder))
     for part, name in _PARTS.items():
         if not (folder / part / name).is_file():
             raise UserError(
                 found=f"no {part}/{name} in {folder}",
                 expected=f"a teacher in diffusers' layout: {', '.join(p + '/' for p in _PARTS)}",
-                run_next=REBUILD,
+                run_next=remedy(folder),
             )
 
 
-def _part(folder: Path, read: Callable[..., Any], dtype_keyword: str) -> Any:
+def _weight_files(folder: Path) -> dict[str, Path]:
+    """`unet/diffusion_pytorch_model.safetensors` and its like: the weights that are read, not all that lie there."""
+    return {name: path for name, path in Source("diffusers", folder).files() if path.suffix in _WEIGHTS}
+
+
+def _part(folder: Path, part: str, read: Callable[..., Any], dtype_keyword: str) -> Any:
     """One network of a teacher, every weight accounted for."""
-    if not any(path.suffix in _WEIGHTS for path in folder.iterdir()):
-        raise UserError(found=f"no weights in {folder}", expected="a .safetensors file", run_next=REBUILD)
+    where = folder / part
+    files = [path for name, path in _weight_files(folder).items() if name.startswith(f"{part}/")]
+    if not files:
+        raise UserError(found=f"no weights in {where}", expected="a .safetensors file", run_next=remedy(where))
+    pickles = [path for path in files if path.suffix == ".bin"]
+    for path in pickles:
+        read_tensors(path)  # refuses code and damage, in our words
+    options = {dtype_keyword: torch.float32, "local_files_only": True, "output_loading_info": True}
+    if len(pickles) in (0, len(files)):
+        options["use_safetensors"] = not pickles  # or else diffusers tries both, and prints that it does
     try:
-        options = {dtype_keyword: torch.float32, "local_files_only": True, "output_loading_info": True}
-        network, info = read(folder, **options)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(found=f"{folder} cannot be read ({error})", expected="whole files", run_next=REBUILD) from error
+        network, info = read(where, **options)
+    except Exception as error:  # what the files hold decides which of a dozen kinds it is
+        raise _unreadable(where, error) from error
     wrong = [f"{kind[:-5]} {key}" for kind in ("missing_keys", "unexpected_keys") for key in sorted(info[kind])]
     wrong += [f"misshapen {key}" for key in info.get("mismatched_keys") or []]
     if wrong:
         raise UserError(
-            found=f"{len(wrong)} weights of {folder} differ from its config.json: {', '.join(wrong[:3])}",
+            found=f"{len(wrong)} weights of {where} differ from its config.json: {', '.join(wrong[:3])}",
             expected="the weights that config.json describes",
-            run_next=REBUILD,
+            run_next=remedy(where),
         )
     return network
+
+
+def _tokenizer(folder: Path, vocabulary: int) -> Any:
+    """The tokenizer. vocabulary: how many tokens the text encoder knows."""
+    if not any(all((folder / name).is_file() for name in names) for names in _VOCABULARY):
+        wanted = " or ".join(" with ".join(names) for names in _VOCABULARY)
+        raise UserError(found=f"no vocabulary in {folder}", expected=wanted, run_next=remedy(folder))
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # the Rust library raises Exception itself
+        raise _unreadable(folder, error) from error
+    if len(tokenizer) > vocabulary:
+        raise UserError(
+            found=f"{folder} with {len(tokenizer)} tokens",
+            expected=f"at most the {vocabulary} that the text encoder knows",
+            run_next=remedy(folder),
+        )
+    return tokenizer
+
+
+def _latent_size(size: Any, folder: Path) -> tuple[int, int]:
+    """Height and width of latents, by the UNet's sample_size."""
+    sides = (size, size) if isinstance(size, int) else tuple(size or ())
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        found = f"sample_size {size!r} in {folder / 'unet' / 'config.json'}"
+        raise UserError(found=found, expected="one or two positive whole numbers", run_next=remedy(folder / "unet"))
+    return sides[0], sides[1]
+
+
+def _unreadable(where: Path, error: Exception) -> UserError:
+    return UserError(
+        found=f"{where} cannot be read ({first_line(error)})", expected="whole files", run_next=remedy(where)
+    )

@@ -27,6 +27,7 @@ from torch import Tensor
 from turbo_train.errors import UserError
 from turbo_train.weights.hashes import read_sha256
 from turbo_train.weights.table import WeightFile
+from turbo_train.weights.whole import why_broken
 
 VERIFY = "turbo-eval weights verify"
 WRAPPERS = "state_dict", "model", "module", "unet"  # what training programs put around a state dict
@@ -131,8 +132,9 @@ def _is_torchscript(path: Path) -> bool:
 
 
 def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
-    while isinstance(content, dict) and (wrapped := [key for key in WRAPPERS if isinstance(content.get(key), dict)]):
-        content = content[wrapped[0]]
+    for _ in WRAPPERS:  # each at most once: a pickled dict may hold itself
+        wrapped = [key for key in WRAPPERS if isinstance(content, dict) and isinstance(content.get(key), dict)]
+        content = content[wrapped[0]] if isinstance(content, dict) and wrapped else content
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise UserError(found=f"{path} holds no state dict", expected="names and tensors", run_next="another file")
     return content
@@ -152,6 +154,9 @@ def _explained(path: Path) -> Iterator[None]:
     if not path.is_file():
         raise UserError(found=f"no file {path}", expected="a checkpoint", run_next="turbo-eval weights list")
     try:
+        broken = why_broken(path, suffix="")
+        if broken:
+            raise _unreadable(path, broken)
         yield
     except pickle.UnpicklingError as error:
         if NO_PICKLE in str(error):

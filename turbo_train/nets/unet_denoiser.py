@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from turbo_train.errors import UserError
 from turbo_train.nets.key_layout import check_layout
 from turbo_train.nets.model import Model
+from turbo_train.nets.recompute import is_recomputed, recompute
 
 
 class UNetDenoiser(nn.Module, ABC):
@@ -26,6 +27,7 @@ class UNetDenoiser(nn.Module, ABC):
     family: ClassVar[str]  # for messages
     cond_proj: ClassVar[str]
     motion_proj: ClassVar[str | None] = None
+    recomputed: ClassVar[tuple[type[nn.Module], ...]]  # layers for gradient checkpointing
     prediction_type: str
     unet: nn.Module
 
@@ -40,8 +42,19 @@ class UNetDenoiser(nn.Module, ABC):
         return None
 
     @abstractmethod
-    def empty_with(self, time_cond_dim: int | None, motion_cond_dim: int | None) -> Self:
+    def empty(self, time_cond_dim: int | None, motion_cond_dim: int | None) -> Self:
         """A network of the same sizes with these conditions, on the meta device: names and shapes without weights."""
+
+    def empty_with(self, time_cond_dim: int | None, motion_cond_dim: int | None) -> Self:
+        """`empty`, which saves memory in training as this network does."""
+        made = self.empty(time_cond_dim, motion_cond_dim)
+        if is_recomputed(self.unet):
+            made.enable_gradient_checkpointing()
+        return made
+
+    def enable_gradient_checkpointing(self) -> None:
+        """From now on compute layers again in the backward pass instead of keeping their insides: same numbers."""
+        recompute(self.unet, self.recomputed)
 
     @property
     def projection(self) -> nn.Linear:
@@ -77,7 +90,7 @@ class UNetDenoiser(nn.Module, ABC):
             raise UserError(
                 found=f"no {self.cond_proj}.weight among the {len(state)} keys of {where}",
                 expected=f"a student's UNet of {self.family}, which knows the guidance scale",
-                run_next="the published file of a student",
+                run_next="a student's file, rather than a teacher's",
             )
         motion_cond_dim = None if self.motion_proj is None else _width(state, self.motion_proj)
         made = self.empty_with(time_cond_dim, motion_cond_dim)
@@ -85,8 +98,15 @@ class UNetDenoiser(nn.Module, ABC):
         check_layout(state, want, where, f"the UNet of a student of {self.family}")
         return made._filled({name: value.float() for name, value in state.items()})
 
-    def check_conditions(self, timestep_cond_BE: Tensor | None, motion_cond_BE: Tensor | None) -> None:
-        """ValueError for a guidance embedding that is missing or unwanted, and for an unwanted motion embedding."""
+    def check_conditions(
+        self, x_BCTHW: Tensor, context_BLD: Tensor, timestep_cond_BE: Tensor | None, motion_cond_BE: Tensor | None
+    ) -> None:
+        """ValueError for a guidance embedding that is missing or unwanted, and for an unwanted motion embedding.
+
+        ValueError also for another number of texts than of clips, which would be spread over the wrong frames.
+        """
+        if len(context_BLD) != len(x_BCTHW):
+            raise ValueError(f"a context of {len(context_BLD)} rows for {len(x_BCTHW)} clips")
         got = None if timestep_cond_BE is None else timestep_cond_BE.shape[1]
         if got != self.timestep_cond_dim:
             raise ValueError(f"guidance embedding of width {got}, the network wants {self.timestep_cond_dim}")

@@ -5,13 +5,20 @@ z = scaling_factor x mean of the posterior; frames = decode(z / scaling_factor) 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
+from turbo_train.diffusion.schedule import full_precision
+
 
 class FrameVAE(nn.Module):
-    """An AutoencoderKL as a VideoVAE. At most `chunk_frames` frames are in flight, which bounds the memory."""
+    """An AutoencoderKL as a VideoVAE. At most `chunk_frames` frames are in flight, which bounds the memory.
+
+    ValueError, when frames come, for chunk_frames below 1.
+    """
 
     def __init__(self, vae: AutoencoderKL, chunk_frames: int = 16) -> None:
         super().__init__()
@@ -31,25 +38,29 @@ class FrameVAE(nn.Module):
         return int(2 ** (len(self.vae.config["block_out_channels"]) - 1))
 
     def encode(self, frames_BTCHW: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Frames in [-1, 1] to latents (B, C, T, h, w): the posterior's mean, or a sample if a generator is given."""
-        parts = []
-        for part in frames_BTCHW.flatten(0, 1).split(self.chunk_frames):
-            posterior = self.vae.encode(part.to(self._dtype)).latent_dist
-            parts.append(posterior.mean if generator is None else posterior.sample(generator))
-        z = torch.cat(parts) * self.scaling_factor
+        """Frames in [-1, 1] to latents (B, C, T, h, w): the posterior's mean, or a sample if a generator is given.
+
+        float32 whatever the network is in (float64 stays float64). The sample's noise is drawn at once for all frames,
+        on the generator's device: chunk_frames does not change it.
+        """
+        posteriors = [self.vae.encode(part).latent_dist for part in self._chunks(frames_BTCHW)]
+        z = torch.cat([full_precision(p.mean) for p in posteriors])
+        if generator is not None:
+            noise = torch.randn(z.shape, generator=generator, device=generator.device)
+            z = z + torch.cat([full_precision(p.std) for p in posteriors]) * noise.to(z)
+        z = z * self.scaling_factor
         z_BCTHW: Tensor = z.unflatten(0, frames_BTCHW.shape[:2]).transpose(1, 2).contiguous()
         return z_BCTHW
 
     def decode(self, z_BCTHW: Tensor) -> Tensor:
-        """Latents to frames (B, T, 3, H, W), not clamped; differentiable."""
+        """Latents to frames (B, T, 3, H, W), not clamped, in the network's dtype; differentiable."""
         z_BTCHW = z_BCTHW.transpose(1, 2) / self.scaling_factor
-        parts = [
-            self.vae.decode(part.to(self._dtype)).sample for part in z_BTCHW.flatten(0, 1).split(self.chunk_frames)
-        ]
+        parts = [self.vae.decode(part).sample for part in self._chunks(z_BTCHW)]
         frames_BTCHW: Tensor = torch.cat(parts).unflatten(0, z_BTCHW.shape[:2])
         return frames_BTCHW
 
-    @property
-    def _dtype(self) -> torch.dtype:
-        dtype: torch.dtype = self.vae.decoder.conv_in.weight.dtype
-        return dtype
+    def _chunks(self, x_BT: Tensor) -> Iterator[Tensor]:
+        if self.chunk_frames < 1:
+            raise ValueError(f"chunk_frames {self.chunk_frames}, not 1 or more")
+        dtype = self.vae.decoder.conv_in.weight.dtype
+        return (part.to(dtype) for part in x_BT.flatten(0, 1).split(self.chunk_frames))

@@ -20,47 +20,9 @@ from turbo_train.diffusion.guidance import guidance_embedding
 from turbo_train.diffusion.schedule import add_noise
 from turbo_train.errors import UserError
 from turbo_train.nets.model import Model
-from turbo_train.sampling.ddim import OnStep
 from turbo_train.sampling.finite import FiniteWatch
-from turbo_train.sampling.noise import StepNoise, noise_after
-
-
-def consistency_timesteps(num_steps: int, origin_steps: int = 50, num_train_steps: int = 1000) -> tuple[int, ...]:
-    """Falling times from the grid of `origin_steps`: 4 of 50 are 999, 759, 519, 279; 4 of 200: 999, 749, 499, 249.
-
-    Students of the first version were trained on the grid of 50, of the second on that of 200. A num_steps that does
-    not divide origin_steps stops early: 32 of 50 end at 379 (`early_end`). UserError unless
-    1 <= num_steps <= origin_steps <= num_train_steps.
-    """
-    if not 1 <= num_steps <= origin_steps <= num_train_steps:
-        most = min(origin_steps, num_train_steps)
-        raise UserError(
-            found=f"{num_steps} consistency steps of a grid of {origin_steps}",
-            expected=f"1 to {most} steps",
-            run_next=f"{min(4, most)} steps",
-        )
-    skip_k, stride = num_train_steps // origin_steps, origin_steps // num_steps
-    return tuple((origin_steps - k * stride) * skip_k - 1 for k in range(num_steps))
-
-
-def early_end(num_steps: int, origin_steps: int = 50, num_train_steps: int = 1000) -> str | None:
-    """A sentence that warns of a last time far from 0 and says what to choose instead; None where nothing is lost.
-
-    Far: another step of the same stride would still fit below the last time.
-    """
-    times = consistency_timesteps(num_steps, origin_steps, num_train_steps)
-    if not _ends_early(num_steps, origin_steps):
-        return None
-    fewer = max(n for n in range(1, num_steps) if not _ends_early(n, origin_steps))
-    more = min(n for n in range(num_steps, origin_steps + 1) if not _ends_early(n, origin_steps))
-    return (
-        f"{num_steps} steps of a grid of {origin_steps} end at time {times[-1]}, far from 0: choose {fewer} or {more}"
-    )
-
-
-def _ends_early(num_steps: int, origin_steps: int) -> bool:
-    stride = origin_steps // num_steps
-    return origin_steps - (num_steps - 1) * stride >= 2 * stride
+from turbo_train.sampling.noise import OnStep, StepNoise, noise_after
+from turbo_train.sampling.timesteps import consistency_timesteps, early_end
 
 
 @torch.no_grad()
@@ -77,24 +39,27 @@ def sample_consistency(
     motion_percentage: float = 0.5,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """z_0 (B, C, T, h, w) float32. step_noise(k) is asked for after steps 1 to num_steps - 1.
+    """z_0 (B, C, T, h, w) float32 (float64 of a float64 network). step_noise(k): after steps 1 to num_steps - 1.
 
     motion_gs: the motion that a student of the second version is told in the first motion_percentage of time, 0
     later; None: it is told nothing. T2V-Turbo-v2 was made with 16 steps of 200, motion_gs 0.05, motion_percentage 0.5
     and fps 8 (T2V-Turbo eaae323, predict.py).
-    on_step(steps done, z). Warns (UserWarning) of an `early_end`.
-    UserError for impossible steps and percentages, ValueError for motion_gs of a model that knows no motion,
-    NonFiniteLatents (finite.py) at the end. Differs: the original draws and discards noise in the last step.
+    on_step(steps done, z). Warns (UserWarning) of an `early_end`. Networks are used in the mode they are in: eval(),
+    without which VideoCrafter2's temporal convolutions drop out, is the caller's.
+    UserError for impossible steps and percentages, ValueError for a model without a guidance input (a teacher) and for
+    motion_gs of one that knows no motion, NonFiniteLatents (finite.py) at the end.
+    Differs: the original draws and discards noise in the last step.
     """
     num_train_steps = model.schedule.num_train_steps
     times = consistency_timesteps(num_steps, origin_steps, num_train_steps)
     if warning := early_end(num_steps, origin_steps, num_train_steps):
         warnings.warn(warning, UserWarning, stacklevel=3)
+    width = model.timestep_cond_dim
+    if width is None:
+        raise ValueError(f"{model.name} has no guidance input: consistency steps are for students, DDIM for teachers")
     rows = len(noise_BCTHW)
     x_t = z = out = noise_BCTHW.float()
-    cond, width = None, model.timestep_cond_dim
-    if width is not None:
-        cond = guidance_embedding(torch.full((rows,), guidance_scale, device=x_t.device), width)
+    cond = guidance_embedding(torch.full((rows,), guidance_scale, device=x_t.device), width)
     moving, still = motion_conditions(model, motion_gs, motion_percentage, x_t)
     moves_from, watch = num_train_steps * (1 - motion_percentage), FiniteWatch(times)
     for done, t in enumerate(times, start=1):

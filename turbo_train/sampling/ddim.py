@@ -11,7 +11,7 @@ The T2V-Turbo paper says "50-step DDIM" of both (arXiv 2405.18750).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
 
 import torch
 from torch import Tensor
@@ -22,24 +22,8 @@ from turbo_train.diffusion.solver import ddim_std
 from turbo_train.errors import UserError
 from turbo_train.nets.model import Model, Spacing
 from turbo_train.sampling.finite import FiniteWatch
-from turbo_train.sampling.noise import StepNoise, noise_after
-
-OnStep = Callable[[int, Tensor], None]
-STEPS_OFFSET = 1  # of Stable Diffusion's schedulers, with "leading"
-
-
-def ddim_timesteps(num_steps: int, spacing: Spacing = "leading", num_train_steps: int = 1000) -> tuple[int, ...]:
-    """Falling times. 50 steps: leading 981, 961, ..., 1; trailing 999, 979, ..., 19 (Lin et al. 2023, table 2).
-
-    UserError if num_steps is not in 1..num_train_steps - 1.
-    """
-    if not 1 <= num_steps < num_train_steps:
-        expected = f"1 to {num_train_steps - 1} steps"
-        raise UserError(found=f"{num_steps} DDIM steps", expected=expected, run_next="50 steps")
-    if spacing == "leading":
-        stride = num_train_steps // num_steps
-        return tuple(k * stride + STEPS_OFFSET for k in reversed(range(num_steps)))
-    return tuple(round(num_train_steps - k * num_train_steps / num_steps) - 1 for k in range(num_steps))
+from turbo_train.sampling.noise import OnStep, StepNoise, noise_after
+from turbo_train.sampling.timesteps import ddim_timesteps, late_start
 
 
 @torch.no_grad()
@@ -56,16 +40,20 @@ def sample_ddim(
     spacing: Spacing | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """z_0 (B, C, T, h, w) float32. Guidance is imagen_cfg: 1 means none, and then half the work.
+    """z_0 (B, C, T, h, w) float32 (float64 of a float64 network). Guidance is imagen_cfg: 1 means none, half the work.
 
     eta: 0 deterministic, 1 as much noise as DDPM; then step_noise(k) is asked for after every step, the last one
     included, as VideoCrafter2's sampler and diffusers' do: its std there is about 0.02 at 50 steps.
-    spacing: None means the model's own (its scheduler_config.json).
+    spacing: None means the model's own (its scheduler_config.json). Warns (UserWarning) of a `late_start`.
+    Networks are used in the mode they are in: eval() is the caller's.
     on_step(steps done, predicted x_0). Differs: with "trailing" and a number of steps that does not divide 1000,
     diffusers steps to t - 1000 // n, which is not its next time; here s is always the next time.
     UserError for eta outside [0, 1], ValueError for eta without step_noise, NonFiniteLatents (finite.py) at the end.
     """
-    times = ddim_timesteps(num_steps, spacing or model.spacing, model.schedule.num_train_steps)
+    which = num_steps, spacing or model.spacing, model.schedule.num_train_steps
+    times = ddim_timesteps(*which)
+    if warning := late_start(*which):
+        warnings.warn(warning, UserWarning, stacklevel=3)
     if not 0 <= eta <= 1:
         raise UserError(found=f"eta {eta}", expected="0 (deterministic) to 1 (as much noise as DDPM)")
     if eta and step_noise is None:

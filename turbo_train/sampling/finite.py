@@ -1,7 +1,8 @@
-"""Did a clip break on the way? Where its latents first stopped being numbers, found without waiting in each step.
+"""Did a clip break on the way? Where its latents first stopped being numbers, found without asking in each step.
 
-On an accelerator the host runs ahead of the device; asking "all finite?" in each step would make it wait. The answers
-stay on the device and are read once, when the last step has been asked for.
+On an accelerator the host runs ahead of the device; reading "all finite?" in each step would make it wait for the
+network. The answers stay on the device and are read once, when the last step has been asked for. The samplers' own
+waits are not this file's: fresh noise comes from the CPU, and its copy to the device may wait for all asked before.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class FiniteWatch:
         self._finite: list[Tensor] = []
 
     def look(self, latents_BCTHW: Tensor) -> None:
-        """Note the latents after the next step. Nothing waits for the device."""
+        """Note the latents after the next step. The note itself does not wait for the device."""
         self._finite.append(torch.isfinite(latents_BCTHW).flatten(1).all(1))
 
     def check(self, dtype: torch.dtype) -> None:

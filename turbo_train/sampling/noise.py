@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 StepNoise = Callable[[int], Tensor]  # what is added after the k-th step, k = 1, 2, ...: drawn when it is wanted
+OnStep = Callable[[int, Tensor], None]  # told the steps done and what was predicted
 
 
 def clip_seed(seed: int, prompt_id: str, sample_index: int, purpose: str) -> int:

@@ -22,11 +22,11 @@ class Taken(Exception):
 def alone(path: Path, busy: Callable[[], object] | None = None) -> Iterator[IO[bytes]]:
     """Inside, no other process is inside for the same file, which is open for appending.
 
-    busy: called where another process is inside, before waiting for it. Without it: Taken. OSError: it cannot be opened.
+    busy: called where another process is inside, before waiting for it; without it Taken is raised.
+    OSError: the file cannot be opened.
     """
     with _opened(path) as file:
-        if sys.platform != "win32":
-            _lock(file, busy)
+        _lock(file, busy)
         yield file
 
 
@@ -38,16 +38,17 @@ def _opened(path: Path) -> IO[bytes]:
     return path.open("ab")
 
 
-if sys.platform != "win32":
+def _lock(file: IO[bytes], busy: Callable[[], object] | None) -> None:
+    if sys.platform == "win32":
+        return
     import fcntl
 
-    def _lock(file: IO[bytes], busy: Callable[[], object] | None) -> None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if busy is None:
-                raise Taken(file.name) from error
-            busy()
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:
-            pass  # a file system without locks
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        if busy is None:
+            raise Taken(file.name) from error
+        busy()
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:
+        pass  # a file system without locks

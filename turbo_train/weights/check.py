@@ -1,20 +1,22 @@
 """Is a file the one that was published? Its size and sha256 against weights.lock, or against what was recorded.
 
-Where weights.lock has no sha256 the first one seen is recorded and from then on enforced.
+Where weights.lock has no sha256 the first one seen is recorded and from then on enforced; that of a file which is
+plainly none (whole.py) is not.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from turbo_train.weights.hashes import read_sha256
 from turbo_train.weights.recorded import record, recorded_sha256
 from turbo_train.weights.table import WeightFile
+from turbo_train.weights.whole import TOLD_BYTES, why_cut_off
 
-TOLD_BYTES = 10**6  # smaller files vary, and their rounded sizes mean little
 Knowledge = Literal["known", "recorded", "unknown"]
 
 
@@ -40,21 +42,21 @@ def expected_sha256(file: WeightFile) -> str:
     return file.sha256 or recorded_sha256(file)
 
 
-def check_file(file: WeightFile, path: Path, before_recording: Callable[[], object] = lambda: None) -> Check:
+def check_file(
+    file: WeightFile,
+    path: Path,
+    before_recording: Callable[[], object] = lambda: None,
+    advance: Callable[[int], object] = lambda count: None,
+) -> Check:
     """Read the file whole and compare; record a sha256 that nobody knew. OSError: it cannot be read.
 
     before_recording: called where a sha256 is about to be recorded; what it raises keeps it from that.
+    advance: told of every byte that was read.
     """
-    size, digest, expected = path.stat().st_size, read_sha256(path), expected_sha256(file)
-    wrong = ""
-    if file.size_bytes is not None and size != file.size_bytes:
-        wrong = f"{size} bytes, not {file.size_bytes}"
-    elif expected and digest != expected:
-        wrong = f"sha256 {digest}, not {'the published' if file.sha256 else 'the recorded'} {expected}"
-    elif not digest.startswith(file.sha256_prefix):
-        wrong = f"sha256 {digest}, which does not begin with {file.sha256_prefix}"
-    elif not _plausible(size, file):
-        wrong = f"{size} bytes, not {file.size}"
+    with _Told(path, advance) as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    size, expected = path.stat().st_size, expected_sha256(file)
+    wrong = _wrong(file, path, digest, expected)
     if wrong:
         return Check(size, digest, "wrong", wrong)
     if file.sha256:
@@ -66,7 +68,29 @@ def check_file(file: WeightFile, path: Path, before_recording: Callable[[], obje
     return Check(size, digest, "recorded now")
 
 
-def _plausible(size: int, file: WeightFile) -> bool:
-    """Whether a file that nobody knows may be recorded: not a page that says why there is no file."""
+def _wrong(file: WeightFile, path: Path, digest: str, expected: str) -> str:
+    size = path.stat().st_size
+    if file.sha256 and digest == file.sha256 and file.size_bytes in (None, size):
+        return ""
+    broken = why_cut_off(file, path)
+    if broken:
+        return broken
+    if expected and digest != expected:
+        return f"sha256 {digest}, not {'the published' if file.sha256 else 'the recorded'} {expected}"
+    if not digest.startswith(file.sha256_prefix):
+        return f"sha256 {digest}, which does not begin with {file.sha256_prefix}"
     told = file.about_bytes or 0
-    return size > 0 if told < TOLD_BYTES else told / 2 < size < told * 2
+    return f"{size} bytes, not {file.size}" if TOLD_BYTES <= told < size / 2 else ""
+
+
+class _Told(io.FileIO):
+    """A file that says how much was read of it."""
+
+    def __init__(self, path: Path, advance: Callable[[int], object]) -> None:
+        super().__init__(path)
+        self.advance = advance
+
+    def readinto(self, buffer: Any) -> int:
+        count = super().readinto(buffer) or 0
+        self.advance(count)
+        return count

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import http.client
 import ssl
-import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
 from turbo_train.errors import UserError
+from turbo_train.weights.alone import Taken, alone
 
 TIMEOUT_S = 60.0  # without a byte
 CHUNK_BYTES = 2**20
@@ -31,32 +30,44 @@ def part_of(target: Path) -> Path:
     return target.with_name(target.name + ".part")
 
 
-def fetch(url: str, target: Path, advance: Callable[[int], None]) -> Path:
+def fetch(url: str, target: Path, advance: Callable[[int], object]) -> Path:
     """Fetch into `part_of(target)`, going on where an earlier call stopped, and return that.
 
     advance: told how many bytes more are there, those of earlier calls included.
     Cut or urllib.error.URLError: run again to go on. UserError: another process fetches the same file.
     """
     part = part_of(target)
-    part.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(part) as file:
-        said = 0
-
-        def moved() -> None:
-            nonlocal said
-            advance(file.tell() - said)
-            said = file.tell()
-
-        try:
-            best = file.seek(0, 2)
-            while not _once(url, file, _marker(part), moved):
-                if file.tell() <= best:
-                    raise Cut(f"the connection ended after {file.tell()} bytes")
-                best = file.tell()
-        finally:
-            if file.tell() == 0:
-                discard(target)
+    try:
+        with alone(part) as file:
+            _fill(url, file, target, advance)
+    except Taken as error:
+        raise UserError(
+            found=f"another process is fetching {part}",
+            expected="one at a time",
+            run_next="the same command again when that one is done",
+        ) from error
     return part
+
+
+def _fill(url: str, file: IO[bytes], target: Path, advance: Callable[[int], object]) -> None:
+    said = 0
+
+    def moved() -> None:
+        nonlocal said
+        advance(file.tell() - said)
+        said = file.tell()
+
+    try:
+        best = file.seek(0, 2)
+        while not _once(url, file, _marker(part_of(target)), moved):
+            if file.tell() <= best:
+                raise Cut(f"the connection ended after {file.tell()} bytes")
+            best = file.tell()
+        if file.tell() == 0:
+            raise Cut("the answer is empty")
+    finally:
+        if file.tell() == 0:
+            discard(target)
 
 
 def discard(target: Path) -> None:
@@ -115,22 +126,3 @@ def _validator(headers: Mapping[str, str]) -> str:
 
 def _marker(part: Path) -> Path:
     return part.with_name(part.name + ".of")
-
-
-@contextmanager
-def _alone(part: Path) -> Iterator[IO[bytes]]:
-    with part.open("ab") as file:
-        if sys.platform != "win32":
-            import fcntl
-
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UserError(
-                    found=f"another process is fetching {part}",
-                    expected="one at a time",
-                    run_next="the same command again when that one is done",
-                ) from error
-            except OSError:
-                pass  # a file system without locks
-        yield file

@@ -2,42 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from turbo_train.errors import UserError
 from turbo_train.weights.places import ROOT, locate
-from turbo_train.weights.table import WeightFile, alternatives_of, files_for, readable, users
+from turbo_train.weights.table import WeightFile, alternatives_of, files_for, size_of, users
+from turbo_train.weights.whole import locate_whole, why_damaged
 
 
 def require(files: Sequence[WeightFile], purpose: str) -> dict[str, Path]:
     """Name -> path of every file. purpose: the user they are for, any words, or "".
 
-    UserError: every file that is missing with its size and licence, the sum, and the command that fetches them.
-    What the files hold is not looked at: pull and verify do that.
+    UserError: every file that is missing or plainly damaged with its size and licence, the sum, and the command that
+    fetches them. Whether the others are the published ones is for pull and verify to say.
     """
-    found = {file.name: locate(file) for file in files}
-    absent = [file for file in files if found[file.name] is None]
-    if absent:
-        raise missing_error(absent, purpose)
-    return {name: path for name, path in found.items() if path is not None}
+    found = {file.name: path for file in files if (path := locate(file)) is not None}
+    gaps = {file: "" for file in files if file.name not in found}
+    gaps |= {file: why for file in files if file.name in found and (why := why_damaged(file, found[file.name]))}
+    if gaps:
+        raise _missing_error({file: gaps[file] for file in files if file in gaps}, found, purpose)
+    return found
 
 
-def missing_error(absent: Sequence[WeightFile], purpose: str) -> UserError:
-    """One message for all of them."""
-    lines = [f"{file.name} ({file.size}, {file.terms}{'' if file.licence else f' {file.page}'})" for file in absent]
-    exact = all(file.size_bytes is not None for file in absent)
-    total = f"{'' if exact else 'about '}{readable(sum(file.bytes for file in absent))}"
+def _missing_error(gaps: Mapping[WeightFile, str], found: Mapping[str, Path], purpose: str) -> UserError:
+    """One message for all of them. gaps: what is wrong with each; "" where it is missing."""
+    lines = [
+        f"{file.name} ({file.size}, {file.terms}{'' if file.licence else f' {file.page}'})"
+        + (f", damaged: {why}: {found[file.name]}" if why else "")
+        for file, why in gaps.items()
+    ]
+    state = " or ".join([*(["missing"] * ("" in gaps.values())), *(["damaged"] * any(gaps.values()))])
+    files = f"{len(gaps)} {state} file{'s' * (len(gaps) > 1)}"
+    where = f"below {ROOT} or in the caches that `turbo-eval weights where` names"
     return UserError(
-        found=f"{len(absent)} missing file{'s' * (len(absent) > 1)}{purpose and f' for {purpose}'}: {', '.join(lines)}",
-        expected=f"{total} of published weights, below {ROOT} or in the caches that `turbo-eval weights where` names",
-        run_next=f"turbo-eval weights pull {wanted(absent, purpose)}",
+        found=f"{files}{purpose and f' for {purpose}'}: {', '.join(lines)}",
+        expected=f"{size_of(gaps)} of published weights, {where}",
+        run_next=f"turbo-eval weights pull {wanted(list(gaps), purpose)}",
     )
 
 
 def wanted(absent: Sequence[WeightFile], purpose: str) -> str:
-    """What to tell `weights pull`: `--for NAME` where that fetches all of them, else their names."""
-    if purpose in users() and set(absent) <= set(files_for(purpose)):
+    """What to tell `weights pull`: `--for NAME` where that fetches just these files, else their names."""
+    if purpose in users() and {file for file in files_for(purpose) if locate_whole(file) is None} == set(absent):
         return f"--for {purpose}"
     return " ".join(file.name for file in absent)
 
@@ -49,6 +56,6 @@ def files_wanted(user: str) -> tuple[WeightFile, ...]:
     """
     for alternative in alternatives_of(user):
         files = files_for(user, alternative)
-        if all(locate(file) is not None for file in files):
+        if all(locate_whole(file) is not None for file in files):
             return files
     return files_for(user)

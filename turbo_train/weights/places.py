@@ -7,7 +7,8 @@ Looked for in this order, the first one wins:
 3. where the official tools keep it: VBench's cache ($VBENCH_CACHE_DIR, ~/.cache/vbench), torch hub's checkpoints
    ($TORCH_HOME, ~/.cache/torch), ~/.cache/clip, ~/.cache/hpsv2
 A pull goes below $TURBO_WEIGHTS where that is set, otherwise to where the official tools look, so that nothing is
-fetched twice.
+fetched twice. Files that are used as one folder are looked for as one: the first folder that holds all of them, or the
+one that a pull fills, in which the others are missing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from turbo_train.errors import UserError
 from turbo_train.weights.hashes import cache_home
-from turbo_train.weights.table import WeightFile
+from turbo_train.weights.table import WeightFile, beside
 
 ROOT = "TURBO_WEIGHTS"
 
@@ -59,37 +60,37 @@ def path_below_root(file: WeightFile) -> PurePosixPath:
 
 def locate(file: WeightFile) -> Path | None:
     """The file on this machine, None where there is none. What it holds is not looked at."""
-    return next((path for path in _candidates(file) if path.is_file()), None)
+    files = beside(file)
+    if len(files) == 1:
+        return next((path for path in _candidates(file) if path.is_file()), None)
+    folders = list(_folders(file))
+    whole = (folder for folder in folders if all((folder / row.file).is_file() for row in files))
+    path = next(whole, folders[0]) / file.file
+    return path if path.is_file() else None
 
 
 def destination(file: WeightFile) -> Path:
-    """Where a pull puts the file. In the hub's cache the revision stands for the folder of its commit."""
+    """Where a pull puts the file. In the hub's cache a revision stands for a commit that is not known yet."""
     below = root()
     if below is not None:
         return below / path_below_root(file)
-    return _landing(file.lands[0]) if file.lands else _snapshots(file) / (file.revision or "main") / file.file
+    return _landing(file.lands[0]) if file.lands else next(_in_hub_cache(file)) / file.file
 
 
 def folder_of(files: Sequence[WeightFile]) -> Path:
-    """The one folder that holds a repository's files in its layout. UserError: one is missing, or lies elsewhere."""
-    folders: dict[Path, str] = {}
-    for file in files:
-        path = locate(file)
-        if path is None:
-            raise UserError(
-                found=f"no {file.name}",
-                expected=f"all {len(files)} files of {file.page}",
-                run_next=f"turbo-eval weights pull {file.name}",
-            )
-        folders.setdefault(path.parents[len(PurePosixPath(file.file).parts) - 1], file.name)
-    if len(folders) != 1:
+    """The folder that holds a repository's files in its layout. files: all that table.beside gives for one of them.
+
+    UserError: one is missing.
+    """
+    found = {file: locate(file) for file in files}
+    absent = [file.name for file, path in found.items() if path is None]
+    if absent:
         raise UserError(
-            found=f"{len(files)} files of {files[0].page} in {len(folders)} folders: "
-            + ", ".join(f"{name} in {folder}" for folder, name in folders.items()),
-            expected="one folder with all of them",
-            run_next=f"copy them into one, or set {ROOT} to an empty folder and pull again",
+            found=f"no {', '.join(absent)}",
+            expected=f"all {len(files)} files of {files[0].page}",
+            run_next=f"turbo-eval weights pull {' '.join(absent)}",
         )
-    return next(iter(folders))
+    return next(path.parents[len(PurePosixPath(file.file).parts) - 1] for file, path in found.items() if path)
 
 
 def _candidates(file: WeightFile) -> Iterator[Path]:
@@ -99,8 +100,16 @@ def _candidates(file: WeightFile) -> Iterator[Path]:
         if in_vbench is not None:
             yield below / in_vbench
     if file.repository:
-        yield from _in_hub_cache(file)
+        yield from (folder / file.file for folder in _in_hub_cache(file))
     yield from map(_landing, file.lands)
+
+
+def _folders(file: WeightFile) -> Iterator[Path]:
+    """Where the folder of a repository may lie. The first is where a pull puts it."""
+    below = root()
+    if below is not None:
+        yield below / file.repository
+    yield from _in_hub_cache(file)
 
 
 def _in_vbench(file: WeightFile) -> PurePosixPath | None:
@@ -114,15 +123,16 @@ def _landing(text: str) -> Path:
 
 
 def _in_hub_cache(file: WeightFile) -> Iterator[Path]:
-    if not _snapshots(file).is_dir():
-        return  # importing huggingface_hub for nothing costs 0.2 s
-    from huggingface_hub import try_to_load_from_cache
+    """The folders of the pinned revision and of main, by huggingface_hub's cache layout: refs/NAME holds a commit.
 
-    for revision in dict.fromkeys((file.revision or "main", "main")):
-        found = try_to_load_from_cache(file.repository, file.file, cache_dir=hub_cache(), revision=revision)
-        if isinstance(found, str):
-            yield Path(found)
+    Differs: not asked through that package, whose import costs 0.2 s.
+    """
+    for repository in (file.repository, *file.also):
+        cached = _cached(repository)
+        for revision in dict.fromkeys((file.revision or "main", "main")):
+            named = cached / "refs" / revision
+            yield cached / "snapshots" / (named.read_text(encoding="utf-8").strip() if named.is_file() else revision)
 
 
-def _snapshots(file: WeightFile) -> Path:
-    return hub_cache() / f"models--{file.repository.replace('/', '--')}" / "snapshots"
+def _cached(repository: str) -> Path:
+    return hub_cache() / f"models--{repository.replace('/', '--')}"

@@ -1,26 +1,32 @@
 """How does a published file get here, and is it let in? Fetched beside its place, checked, and only then moved there.
 
-From the Hugging Face hub through huggingface_hub (its token, mirrors and resuming), from a url by download.py, from an
-archive by taking the one member out. A file that is not what weights.lock or the records say is removed, not used.
+From the Hugging Face hub by hub.py, from a url by download.py, from an archive by taking the one member out. A file
+that is not what weights.lock or the records say is removed, not used; a damaged one is fetched again.
 """
 
 from __future__ import annotations
 
 import shutil
 import urllib.error
-import zipfile
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from turbo_train.weights import refusals
+from turbo_train.weights.alone import alone
+from turbo_train.weights.archive import NotInArchive, take_out
 from turbo_train.weights.check import Check, check_file
 from turbo_train.weights.download import Cut, discard, fetch, part_of
+from turbo_train.weights.hub import fetch_from_hub
 from turbo_train.weights.places import destination, hub_cache, locate, root
+from turbo_train.weights.room import check_room, fetched_as
 from turbo_train.weights.table import WeightFile
+from turbo_train.weights.whole import why_cut_off
 
-Watch = Callable[[WeightFile], AbstractContextManager[Callable[[int], None]]]
+Advance = Callable[[int], object]
+Watch = Callable[[WeightFile], AbstractContextManager[Advance]]
 
 
 @dataclass(frozen=True)
@@ -32,32 +38,22 @@ class Pulled:
     check: Check | None
 
 
-def _silent(file: WeightFile) -> AbstractContextManager[Callable[[int], None]]:
+def _silent(file: WeightFile) -> AbstractContextManager[Advance]:
     return nullcontext(lambda count: None)
 
 
 def pull(files: Sequence[WeightFile], watch: Watch = _silent) -> tuple[Pulled, ...]:
-    """Fetch what is not here. watch: gives for a file a context whose value is told of every byte from a url.
+    """Fetch what is not here, or not whole. watch: gives for a file a context whose value is told of every byte.
 
     UserError: no room (asked before anything is fetched), no network, no access, no such file, another file than the
     published one, a folder that cannot be written. What was fetched before stays.
     """
+    for file in files:
+        path = locate(file)
+        if path is not None and why_cut_off(file, path):
+            _remove(file, path)
     check_room([file for file in files if locate(file) is None])
     return tuple(_pull(file, watch) for file in files)
-
-
-def check_room(absent: Sequence[WeightFile]) -> None:
-    """UserError where a disk has less room than the files need that would come to it."""
-    needed: dict[int, tuple[Path, int]] = {}
-    for file in absent:
-        folder = destination(file).absolute().parent
-        there = next(path for path in (folder, *folder.parents) if path.exists())
-        disk = there.stat().st_dev
-        needed[disk] = (there, file.bytes + needed.get(disk, (there, 0))[1])
-    for there, count in needed.values():
-        free = shutil.disk_usage(there).free
-        if free < count:
-            raise refusals.no_room(there, count, free)
 
 
 def _pull(file: WeightFile, watch: Watch) -> Pulled:
@@ -66,69 +62,47 @@ def _pull(file: WeightFile, watch: Watch) -> Pulled:
         return Pulled(file, found, None)
     target = destination(file)
     try:
-        return _from_hub(file, target) if file.repository else _from_url(file, target, watch)
+        with watch(file) as advance:
+            return _from_hub(file, target, advance) if file.repository else _from_url(file, target, advance)
     except OSError as error:
         raise refusals.unwritable(file, target.parent, error) from error
 
 
-def _from_url(file: WeightFile, target: Path, watch: Watch) -> Pulled:
-    archive = target.with_name(file.url.rpartition("/")[2]) if file.member else target
+def _from_url(file: WeightFile, target: Path, advance: Advance) -> Pulled:
+    fetched = fetched_as(file)
     try:
-        with watch(file) as advance:
-            part = fetch(file.url, archive, advance)
+        part = fetch(file.url, fetched, advance)
     except urllib.error.HTTPError as error:
         refuse = {401: refusals.closed, 403: refusals.closed, 404: refusals.gone, 410: refusals.gone}
         raise refuse.get(error.code, refusals.unreachable)(file, error) from error
     except (urllib.error.URLError, Cut, ConnectionError, TimeoutError) as error:
         raise refusals.unreachable(file, error) from error
-    if not file.member:
-        pulled = _admit(file, part, target)
-        discard(target)  # what is left is the note of what the part was of
-        return pulled
-    try:
-        # Written under a name of ours, whatever names the archive holds.
-        with (
-            zipfile.ZipFile(part) as content,
-            content.open(file.member) as source,
-            part_of(target).open("wb") as copy,
-        ):
-            shutil.copyfileobj(source, copy)
-    except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError) as error:
-        raise refusals.not_in_archive(file, error) from error
-    finally:
-        discard(archive)
-    return _admit(file, part_of(target), target)
-
-
-def _from_hub(file: WeightFile, target: Path) -> Pulled:
-    """Into the hub's own cache, or through a folder beside the target."""
-    if root() is None and not file.lands:
-        path = _hub_file(file, cache=hub_cache())
-        return Pulled(file, path, _checked(file, path))
-    staging = target.with_name(f".{target.name}.pull")  # the same each time: huggingface_hub goes on in it
-    pulled = _admit(file, _hub_file(file, folder=staging), target)
-    shutil.rmtree(staging, ignore_errors=True)
+    if file.member:
+        try:
+            take_out(part, file.member, part_of(target))
+        except NotInArchive as error:
+            discard(fetched)
+            raise refusals.not_in_archive(file, error) from error
+    pulled = _admit(file, part_of(target), target)
+    discard(fetched)  # an archive; of a file what is left is the note of what the part was of
     return pulled
 
 
-def _hub_file(file: WeightFile, cache: Path | None = None, folder: Path | None = None) -> Path:
-    from huggingface_hub import errors, hf_hub_download
-
-    revision = file.revision or "main"
-    network = errors.HTTPError  # type: ignore[attr-defined]  # of httpx, under whatever name the hub's client has it
-    try:
-        return Path(hf_hub_download(file.repository, file.file, revision=revision, cache_dir=cache, local_dir=folder))
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-        raise refusals.unreachable(file, error) from error
-    except errors.GatedRepoError as error:
-        raise refusals.closed(file, error) from error
-    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.EntryNotFoundError) as error:
-        raise refusals.gone(file, error) from error
-    except errors.HfHubHTTPError as error:
-        closed = error.response.status_code in (401, 403)
-        raise (refusals.closed if closed else refusals.unreachable)(file, error) from error
-    except (network, ConnectionError, TimeoutError) as error:
-        raise refusals.unreachable(file, error) from error
+def _from_hub(file: WeightFile, target: Path, advance: Advance) -> Pulled:
+    """Into the hub's own cache, or through a folder beside the target, one process at a time."""
+    if root() is None and not file.lands:
+        path = fetch_from_hub(file, advance, cache=hub_cache())
+        return Pulled(file, path, _checked(file, path))
+    staging = target.with_name(f".{target.name}.pull")
+    with alone(staging / "lock", busy=lambda: warnings.warn(f"waiting: {file.name} is being fetched", stacklevel=2)):
+        found = locate(file)
+        if found is not None:
+            return Pulled(file, found, None)
+        for left in staging.rglob("*.incomplete"):  # of a killed process: huggingface_hub does not go on with it
+            left.unlink()
+        pulled = _admit(file, fetch_from_hub(file, advance, folder=staging), target)
+        shutil.rmtree(staging, ignore_errors=True)
+    return pulled
 
 
 def _admit(file: WeightFile, fetched: Path, target: Path) -> Pulled:
@@ -142,7 +116,19 @@ def _checked(file: WeightFile, path: Path) -> Check:
     """UserError, and the file is gone, where it is not the published one."""
     check = check_file(file, path)
     if check.wrong:
-        path.resolve().unlink()
-        path.unlink(missing_ok=True)
+        _remove(file, path)
+        if file.url:
+            discard(fetched_as(file))
         raise refusals.differs(file, check.wrong)
     return check
+
+
+def _remove(file: WeightFile, path: Path) -> None:
+    """Of a link only the link, but in the hub's cache also the bytes, which would be taken for fetched."""
+    content = path.resolve()
+    try:
+        path.unlink(missing_ok=True)
+        if hub_cache().resolve() in content.parents:
+            content.unlink(missing_ok=True)
+    except OSError as error:
+        raise refusals.unwritable(file, path.parent, error) from error

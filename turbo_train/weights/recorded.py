@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from turbo_train.errors import UserError
+from turbo_train.weights.alone import alone
 from turbo_train.weights.hashes import cache_home
 from turbo_train.weights.places import root
 from turbo_train.weights.table import WeightFile
@@ -29,11 +30,13 @@ def record_files() -> tuple[Path, ...]:
 
 def recorded_sha256(file: WeightFile) -> str:
     """What was recorded; "" for a file that was never seen. UserError: the records cannot be read."""
-    for path in record_files():
-        digest = _read(path).get(file.source)
-        if digest:
-            return digest
-    return ""
+    path = record_of(file)
+    return _read(path)[file.source] if path else ""
+
+
+def record_of(file: WeightFile) -> Path | None:
+    """The records that have an entry for a file; None where none has. UserError: they cannot be read."""
+    return next((path for path in record_files() if _read(path).get(file.source)), None)
 
 
 def record(file: WeightFile, digest: str) -> Path:
@@ -63,10 +66,10 @@ def _read(path: Path) -> dict[str, str]:
 
 
 def _write(path: Path, file: WeightFile, digest: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = _read(path) | {file.source: digest}
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as handle:
-        json.dump(content, handle, indent=1, sort_keys=True)
-    Path(handle.name).chmod(0o644)
-    Path(handle.name).replace(path)
+    with alone(path.with_name(f".{NAME}.lock"), busy=lambda: None):
+        content = _read(path) | {file.source: digest}
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as handle:
+            json.dump(content, handle, indent=1, sort_keys=True)
+        Path(handle.name).chmod(0o644)
+        Path(handle.name).replace(path)
     return path

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from turbo_train.errors import UserError
 from turbo_train.weights.places import ROOT, path_below_root
-from turbo_train.weights.table import WeightFile, readable
+from turbo_train.weights.recorded import record_of
+from turbo_train.weights.sizes import readable
+from turbo_train.weights.table import WeightFile
 
 
 def by_hand(file: WeightFile) -> str:
@@ -21,9 +23,14 @@ def unreachable(file: WeightFile, reason: object) -> UserError:
     return UserError(
         found=f"{file.name} cannot be fetched ({_first_line(reason)})",
         expected=f"a connection to {file.address.split('/')[2]}",
-        run_next="the same command again (it goes on where it stopped), or on a machine without a network "
+        run_next=f"the same command again (it goes on {_resumes(file)}), or on a machine without a network "
         f"`turbo-eval weights list --missing --json` and {by_hand(file)}",
     )
+
+
+def _resumes(file: WeightFile) -> str:
+    """huggingface_hub keeps no part of a file once its process has ended (2.4.0)."""
+    return "with this file" if file.repository else "where it stopped"
 
 
 def closed(file: WeightFile, reason: object) -> UserError:
@@ -47,16 +54,29 @@ def gone(file: WeightFile, reason: object) -> UserError:
 
 
 def differs(file: WeightFile, why: str) -> UserError:
-    """What came is not the file of weights.lock, or not the one that was recorded."""
+    """What came is not the file of weights.lock, not the one that was recorded, or plainly none."""
+    expected, otherwise = "the published file", f"open {file.page} in a browser and {by_hand(file)}"
+    if file.sha256:
+        expected = "the file that was published"
+        otherwise = "if it comes again, somebody has replaced the file: ask before you use it"
+    elif record_of(file):
+        expected = "the file that was first seen"
+        otherwise = f"if the publisher has replaced it, {forget(file)}"
     return UserError(
         found=f"{file.source} is not {file.name}: {why}; it was removed",
-        expected=f"the file that {'was published' if file.sha256 else 'was first seen'}",
-        run_next="the same command again; if it comes again, somebody has replaced the file: ask before you use it",
+        expected=expected,
+        run_next=f"the same command again; {otherwise}",
     )
 
 
+def forget(file: WeightFile) -> str:
+    """How another file is accepted in the place of a recorded one; "" where none is recorded."""
+    records = record_of(file)
+    return f"remove the line of {file.source} from {records}" if records else ""
+
+
 def not_in_archive(file: WeightFile, reason: object) -> UserError:
-    """An archive that is none, or that lacks the member."""
+    """An archive that is none, is damaged, or lacks the member."""
     return UserError(
         found=f"no {file.member} in {file.address} ({_first_line(reason)}); it was removed",
         expected="a zip archive with that file",
@@ -79,7 +99,7 @@ def unwritable(file: WeightFile, folder: Path, error: OSError) -> UserError:
     return UserError(
         found=f"{file.name} cannot be written to {folder} ({error.strerror or error})",
         expected="room for it" if full else "a folder that can be written",
-        run_next=f"free some space and run the same command again, or set {ROOT} to another folder",
+        run_next=f"{'free some space and run the same command again, or ' if full else ''}set {ROOT} to another folder",
     )
 
 

@@ -1,8 +1,7 @@
-"""Is a file whole, as far as a glance can tell? Its size, its first bytes and its index; whether it is the right one
-is for check.py to say, which reads every byte.
+"""Is a file whole, as far as a glance can tell: by its size, its first bytes and its index?
 
-What is found this way: nothing at all, a page that says why there is no file, a pointer in the file's place, a download
-that was cut off. Not found: an old pickle or a .gz that is cut off, and changed bytes.
+Found this way: an empty file, a web page or a pointer in its place, a download that was cut off. Not found: an old
+pickle or a .gz that is cut off, and changed bytes; for those check.py reads every byte.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ def why_broken(path: Path, suffix: str | None = None) -> str | None:
 
 
 def why_damaged(file: WeightFile, path: Path) -> str | None:
-    """Why a published file may not be used, None where nothing is seen: its exact size where known, then its content."""
+    """Why a published file may not be used, None where nothing is seen: by its exact size, then by what it holds."""
     try:
         size = path.stat().st_size
         if file.size_bytes not in (None, size):

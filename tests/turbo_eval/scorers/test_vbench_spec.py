@@ -33,8 +33,6 @@ def test_prompt_counts_and_auxiliary_needs_are_those_of_the_published_suite():
 
 
 def test_a_misspelt_name_is_answered_with_the_nearest():
-    with pytest.raises(
-        UserError, match=r"unknown dimension 'temporal_flicker'.*did you mean temporal_flickering"
-    ) as e:
+    with pytest.raises(UserError, match=r"unknown dimension 'temporal_flicker'.*did you mean temporal_flickering") as e:
         spec.dimension("temporal_flicker")
     assert e.value.exit_code == 2

@@ -10,9 +10,9 @@ from turbo_train.diffusion.boundary import c_out, c_skip, consistency
 from turbo_train.diffusion.guidance import guidance_embedding
 from turbo_train.diffusion.losses import pseudo_huber
 from turbo_train.diffusion.prediction import PREDICTION_TYPES, to_eps, to_x0, v_of
-from turbo_train.diffusion.schedule import add_noise, make_schedule, scaled_linear_betas
-from turbo_train.diffusion.solver import DDIMSolver, videocrafter2_x0_scale
-from turbo_train.sampling.consistency import consistency_timesteps
+from turbo_train.diffusion.schedule import add_noise, expand, make_schedule, scaled_linear_betas
+from turbo_train.diffusion.solver import DDIMSolver, ddim_std, videocrafter2_x0_scale
+from turbo_train.sampling.timesteps import consistency_timesteps
 
 SCHEDULE = make_schedule()
 SCHEDULER, SCHEDULER_OUT = fill.load("scheduler")
@@ -54,6 +54,14 @@ def test_chain_of_four_steps() -> None:
         x_t = add_noise(SCHEDULE, z, inputs[f"noise_{i}"], torch.tensor([times[min(i + 1, 3)]]))
         scheduler_says(f"chain4/denoised_{i}", z)
         scheduler_says(f"chain4/prev_sample_{i}", x_t)
+
+
+def test_one_step_alone_is_x_0() -> None:
+    inputs = fill.inputs_of(SCHEDULER)
+    (t,) = consistency_timesteps(1, 50)
+    z = consistency("epsilon", SCHEDULE, inputs["model_output_0"], inputs["sample"], torch.tensor([t]))
+    scheduler_says("single/denoised", z)
+    scheduler_says("single/prev_sample", z)  # nothing is added after the last step
 
 
 @pytest.mark.parametrize("kind", ["sample", "v_prediction"])
@@ -98,6 +106,10 @@ def test_solver_steps() -> None:
     solver_says("scale/ddim_scale_arr", scale[solver.grid])
     solver_says("scale/ddim_scale_arr_prev", scale[solver.prev_time(torch.arange(50))])
     solver_says("scale/ddim_step", solver.step(x_0, eps, index))
+    # The original's step with eta 1, which it never uses, adds the noise without taking its variance from the direction
+    # and so leaves the marginals; the teachers' sampler does not (test_ddim_noise).
+    std = ddim_std(SCHEDULE, solver.time(index), solver.prev_time(index), 1.0)
+    solver_says("scale/ddim_step_eta1", solver.step(x_0, eps, index) + expand(std, x_0) * inputs["ddim_noise"])
 
 
 @pytest.mark.parametrize(("steps", "suffix"), [(50, ""), (200, "_200")])

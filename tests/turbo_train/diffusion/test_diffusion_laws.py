@@ -133,6 +133,12 @@ def test_solver_step_with_the_true_x0_and_eps_lands_on_the_same_trajectory() -> 
     assert_close(solver.step(x_0, eps, index), add_noise(SCHEDULE, x_0, eps, solver.prev_time(index)))
 
 
+@pytest.mark.parametrize("steps", [30, 0, -50, 2000])
+def test_a_grid_that_does_not_reach_the_last_time_is_refused(steps: int) -> None:
+    with pytest.raises(ValueError, match=f"{steps} DDIM steps do not divide 1000 training times"):
+        DDIMSolver(SCHEDULE, steps)
+
+
 def test_solver_step_and_inversion_undo_each_other() -> None:
     solver, index = DDIMSolver(SCHEDULE), torch.tensor([0, 1, 25, 49])
     x_t, eps = draw(15).double(), draw(16).double()

@@ -98,7 +98,7 @@ def test_a_list_is_merged_into_every_layer_and_the_files_stay_as_they_are(
         assert_close(value, expected[key], atol=1e-5, rtol=1e-5)
     assert files(source) == before
     assert_close(call(load(replace(source, rank=None)), family), call(made, family))
-    assert (made.name, made.folder, made.timestep_cond_dim) == ("unet_lora", path, 256)
+    assert (made.name, made.path, made.timestep_cond_dim) == ("unet_lora", path, 256)
     assert not any(p.requires_grad for p in unet_denoiser_of(made).parameters())
     assert {type(m).__module__.split(".")[0] for m in unet_denoiser_of(made).modules()}.isdisjoint({"peft"})
 
@@ -121,6 +121,11 @@ def test_the_projection_under_a_list_can_be_chosen(bases: dict[str, Source], tmp
     assert torch.equal(found[None]["time_cond_proj.weight"], other)
 
 
+def parallel_latent_diffusion(path: Path) -> Path:
+    whole = torch.load(tiny_vc2.write_latent_diffusion(path))["state_dict"]
+    return tiny_vc2.write(path, {"state_dict": {f"module.{name}": value for name, value in whole.items()}})
+
+
 WHOLE: dict[str, tuple[Callable[[Path], Path], int | None]] = {
     "unet_mg": (tiny_vc2.write_unet, 256),
     "unet_no_mg": (lambda p: tiny_vc2.write_unet(p, motion=None), None),
@@ -128,6 +133,8 @@ WHOLE: dict[str, tuple[Callable[[Path], Path], int | None]] = {
     "wrapped": (lambda p: tiny_vc2.write(p, {"model": {"unet": tiny_vc2.unet_state(None)}, "step": 1}), None),
     "parallel": (lambda p: tiny_vc2.write_unet(p, None, "module."), None),
     "latent diffusion": (tiny_vc2.write_latent_diffusion, None),
+    "parallel latent diffusion": (parallel_latent_diffusion, None),
+    "parallel and compiled": (lambda p: tiny_vc2.write_unet(p, None, "module._orig_mod."), None),
 }
 
 
@@ -223,12 +230,33 @@ def test_files_that_do_not_fit_are_refused_by_name(bases: dict[str, Source], tmp
 def test_a_student_without_a_teacher_or_with_a_student_in_its_place_is_refused(tmp_path: Path, layout: Any) -> None:
     path = tmp_path / "weights.pt"
     torch.save(tiny_vc2.lora_list() if layout == "lora_list" else tiny_vc2.unet_state(), path)
-    with pytest.raises(UserError, match=f"of layout {layout} without a teacher"):
+    with pytest.raises(UserError, match=f"of layout {layout} without a teacher.*; try: turbo-eval list models"):
         load(Source(layout, path))
     with pytest.raises(UserError, match="of layout unet in the place of a teacher"):
         load(Source(layout, path, base=Source("unet", path)))
     with pytest.raises(UserError, match="no file"):
         load(Source(layout, path, base=Source("videocrafter2", tmp_path / "absent.ckpt")))
+
+
+def test_what_no_part_is_known_of_is_named(bases: dict[str, Source], tmp_path: Path) -> None:
+    state = {f"module.unet.{name}": value for name, value in tiny_vc2.unet_state(None).items()}
+    path = tiny_vc2.write(tmp_path / "unet.pt", state | {"module.extra.weight": torch.ones(1)})
+    want = len(state)
+    with pytest.raises(UserError, match=rf"1 keys of .*unet.pt differ from the {want} expected: unknown extra.weight;"):
+        load(Source("unet", path, base=bases["vc2"]))
+
+
+def test_another_file_in_a_checkpoints_place_is_counted_once(tmp_path: Path) -> None:
+    path = tiny_vc2.write(tmp_path / "model.ckpt", {f"a{k}": torch.zeros(1) for k in range(5)})
+    want = len(tiny_vc2.state())
+    with pytest.raises(UserError, match=f"{want + 5} keys of .* differ from the {want} expected") as caught:
+        load(Source("videocrafter2", path))
+    assert caught.value.run_next == "another model, or copy this one again"
+    pulled = tmp_path / "weights" / "VideoCrafter" / "VideoCrafter2" / "model.ckpt"
+    pulled.parent.mkdir(parents=True)
+    path.rename(pulled)
+    with pytest.raises(UserError, match="try: turbo-eval weights verify"):
+        load(Source("videocrafter2", pulled))
 
 
 def test_what_lies_at_a_path_says_which_kind_of_teacher_it_is(bases: dict[str, Source]) -> None:

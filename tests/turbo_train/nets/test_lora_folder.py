@@ -26,24 +26,25 @@ from turbo_train.nets.lora_list import from_list, list_shapes, merge_list
 from turbo_train.nets.modelscope import ModelScopeDenoiser
 from turbo_train.nets.student import new_student, trainable_parameters
 from turbo_train.nets.teacher import load_teacher
-from turbo_train.nets.unet_denoiser import unet_denoiser_of
+from turbo_train.nets.unet_denoiser import UNetDenoiser, unet_denoiser_of
+from turbo_train.nets.videocrafter2.denoiser import VideoCrafter2Denoiser
 from turbo_train.nets.videocrafter2.unet import UNetConfig, VideoCrafterUNet
 
 RANK = 6
 KEYS = Path(fill.HERE) / "keys"
-Net = Callable[[], nn.Module]
+Made = Callable[[], UNetDenoiser]
 
 
-def vc2() -> nn.Module:
+def vc2() -> UNetDenoiser:
     net = tiny_vc2.unet(256)
     net.load_state_dict(tiny_vc2.unet_state(None))
-    return net.eval()
+    return VideoCrafter2Denoiser(net.eval())
 
 
-def ms() -> nn.Module:
-    net = ModelScopeDenoiser(tiny_models.unet(), "epsilon").with_guidance_condition(256).unet
-    net.load_state_dict(tiny_vc2.random({name: v.shape for name, v in net.state_dict().items()}, 3))
-    return net
+def ms() -> UNetDenoiser:
+    made = ModelScopeDenoiser(tiny_models.unet(), "epsilon").with_guidance_condition(256)
+    made.unet.load_state_dict(tiny_vc2.random({name: v.shape for name, v in made.unet.state_dict().items()}, 3))
+    return made
 
 
 def call(net: nn.Module) -> Tensor:
@@ -60,15 +61,16 @@ def call(net: nn.Module) -> Tensor:
 
 
 @pytest.mark.parametrize("make", [vc2, ms])
-def test_peft_reads_the_folder_as_the_merged_network(make: Net, tmp_path: Path) -> None:
-    net = make()
+def test_peft_reads_the_folder_as_the_merged_network(make: Made, tmp_path: Path) -> None:
+    denoiser = make()
+    net = denoiser.unet
     generator = torch.Generator().manual_seed(2)
     shapes = [shape for _, *both in list_shapes(net, RANK) for shape in both]
     tensors = [0.1 * torch.randn(shape, generator=generator) for shape in shapes]
-    save_peft(tmp_path, from_list(tensors, net, RANK), net, RANK)
+    save_peft(tmp_path, from_list(tensors, net, RANK), denoiser, RANK)
     before = call(net)
     merge_list(net, tensors, RANK)
-    read = peft.PeftModel.from_pretrained(make(), str(tmp_path))
+    read = peft.PeftModel.from_pretrained(make().unet, str(tmp_path))
     assert not torch.allclose(call(net), before, atol=1e-2)
     assert_close(call(read), call(net), atol=2e-5, rtol=1e-4)
     stored = load_file(tmp_path / "adapter_model.safetensors")
@@ -82,8 +84,13 @@ def test_a_student_of_ours_brings_its_projection_in_a_file_of_its_own(teacher_fo
             parameter.normal_(std=0.1)
     denoiser = unet_denoiser_of(student)
     plain = unet_denoiser_of(load_teacher(teacher_folder)).with_guidance_condition(256)
-    projection = {f"{denoiser.cond_proj}.weight": denoiser.projection.weight}
-    save_peft(tmp_path, lora_weights(denoiser.unet), plain.unet, RANK, projection)
+    weights, projection = lora_weights(denoiser.unet), denoiser.projection.weight
+    with pytest.raises(ValueError, match=r"no LoRA of time_embedding.cond_proj: .* lose the guidance scale"):
+        save_peft(tmp_path / "without", weights, plain, RANK)
+    with pytest.raises(ValueError, match=r"cond_proj.weight of shape \(8, 16\), the network's is \(8, 256\)"):
+        save_peft(tmp_path / "without", weights, plain, RANK, projection[:, :16])
+    assert not (tmp_path / "without").exists()
+    save_peft(tmp_path, weights, plain, RANK, projection)
     beside = load_file(tmp_path / "guidance_projection.safetensors")
     plain.unet.load_state_dict(beside, strict=False)
     read = peft.PeftModel.from_pretrained(plain.unet, str(tmp_path))
@@ -115,11 +122,11 @@ def test_at_full_size_the_575_layers_of_the_tables_have_their_rank_and_nothing_e
 
 def test_half_a_layer_an_unknown_one_and_another_rank_are_refused(tmp_path: Path) -> None:
     net = tiny_vc2.unet(256, device="meta")
-    weights = from_list(tiny_vc2.lora_list(RANK), net, RANK)
+    denoiser, weights = VideoCrafter2Denoiser(net), from_list(tiny_vc2.lora_list(RANK), net, RANK)
     half = {name: value for name, value in weights.items() if name != "time_embed.0.lora_B.weight"}
     for wrong, said in ((half, "1 LoRA weights"), (weights | {"x.lora_A.weight": torch.ones(1)}, "x.lora_A")):
         with pytest.raises(ValueError, match=said):
-            save_peft(tmp_path / "out", wrong, net, RANK)
+            save_peft(tmp_path / "out", wrong, denoiser, RANK)
     with pytest.raises(ValueError, match=f"LoRA of time_embed.0 has rank {RANK} and {RANK}, not {RANK - 1}"):
-        save_peft(tmp_path / "out", weights, net, RANK - 1)
+        save_peft(tmp_path / "out", weights, denoiser, RANK - 1)
     assert not (tmp_path / "out").exists() and len(lora_targets(net)) * 2 == len(weights)

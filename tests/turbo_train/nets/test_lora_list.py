@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_models
+import tiny_vc2
 import torch
 from diffusers import UNet3DConditionModel
 from golden import fill
@@ -17,7 +19,12 @@ from torch import Tensor, nn
 from turbo_train.errors import UserError
 from turbo_train.nets.lora import inject, load_lora, lora_targets, lora_weights, merge
 from turbo_train.nets.lora_list import from_list, list_layers, list_shapes, save_list, to_list
+from turbo_train.nets.modelscope import ModelScopeDenoiser
+from turbo_train.nets.student import new_student
+from turbo_train.nets.teacher import load_teacher
 from turbo_train.nets.tensor_files import read_list
+from turbo_train.nets.unet_denoiser import UNetDenoiser, unet_denoiser_of
+from turbo_train.nets.videocrafter2.denoiser import VideoCrafter2Denoiser
 from turbo_train.nets.videocrafter2.unet import UNetConfig, VideoCrafterUNet
 
 KEYS = Path(fill.HERE) / "keys"
@@ -76,10 +83,28 @@ def test_a_list_acts_and_merges_as_in_the_original(golden: Any, label: str) -> N
         inject(net, RANK)
         load_lora(net, weights)
         fill.compare(meta, expected, f"{label}/active", call(net, label, inputs))
+        load_lora(net, {name: value / 2 if ".lora_B." in name else value for name, value in weights.items()})
+        fill.compare(meta, expected, f"{label}/scale_half", call(net, label, inputs))
+        load_lora(net, weights)
         merge(net)
         fill.compare(meta, expected, f"{label}/collapsed", call(net, label, inputs))
-    for part, name in (("first", "time_embed.0"), ("last", "out.2")) if label == "vc2" else (("last", "conv_out"),):
-        fill.compare(meta, expected, f"{label}/merged_weight_{part}", net.get_submodule(name).weight)  # type: ignore[arg-type]
+    for name in [name for name in meta["outputs"] if name.startswith(f"{label}/merged_weight_")]:
+        layer = meta["outputs"][name]["desc"].removeprefix("merged weight of ")
+        fill.compare(meta, expected, name, net.get_submodule(layer).weight)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("label", NETS)
+def test_a_list_gets_the_originals_gradients(golden: Any, label: str) -> None:
+    meta, expected, inputs = golden
+    net = base(meta, label)
+    weights = from_list(published(meta, label), net, RANK)
+    inject(net, RANK)
+    load_lora(net, weights)
+    (call(net, label, inputs) * inputs[f"{label}_R"]).sum().backward()
+    own = lora_weights(net)
+    grads = [own[f"{row[0]}.{part}.weight"].grad for row in meta[label]["modules"] for part in ("lora_B", "lora_A")]
+    norms = [grad.norm() for grad in grads if grad is not None]
+    fill.compare(meta, expected, f"{label}/grad_norms", torch.stack(norms))
 
 
 @pytest.mark.parametrize("label", NETS)
@@ -144,7 +169,7 @@ def test_full_lists_are_read_written_and_refused_by_length(table: str, rank: int
         assert [name for name in weights if ".lora_B." in name] == [f"{layer}.lora_B.weight" for layer in layers]
         assert [value.shape for value in again] == [value.shape for value in tensors]
         del weights[f"{layers[-1]}.lora_A.weight"]
-        with pytest.raises(KeyError):
+        with pytest.raises(UserError, match=f"none for {layers[-1]}.lora_A.weight; expected up and down of all"):
             to_list(weights, net)
     longest = empty_list(net, rank, list_layers(net)[0])
     for wrong in {1149, 1148, 252, 250, 0} - set(lengths):
@@ -165,6 +190,42 @@ def test_another_length_or_shape_is_refused(golden: Any) -> None:
     with pytest.raises(UserError, match=r"entry 0 of mine.pt has shape .* the up of time_embed.0 at rank 4"):
         from_list(tensors[1:] + tensors[:1], net, RANK, "mine.pt")
     assert UserError(found="").exit_code == 2
+
+
+@pytest.mark.parametrize("bad", ["nan", "inf", "whole numbers"])
+def test_an_entry_that_is_no_weight_is_refused(golden: Any, bad: str) -> None:
+    net, tensors = base(golden[0], "vc2"), published(golden[0], "vc2")
+    tensors[3] = tensors[3].long() if bad == "whole numbers" else tensors[3].clone().fill_(float(bad))
+    with pytest.raises(UserError, match=r"entry 3 of mine.pt \(time_embed.2\) with NaN, infinity or whole numbers"):
+        from_list(tensors, net, RANK, "mine.pt")
+
+
+@pytest.mark.parametrize("family", NETS)
+def test_a_student_that_trained_its_projection_whole_fits_no_list(family: str, teacher_folder: Path) -> None:
+    if family == "vc2":
+        teacher: UNetDenoiser = VideoCrafter2Denoiser(tiny_vc2.unet())
+    else:
+        teacher = ModelScopeDenoiser(tiny_models.unet(), "epsilon")
+    student = new_student(replace(load_teacher(teacher_folder), denoiser=teacher), RANK, 256)
+    weights = lora_weights(unet_denoiser_of(student).unet)
+    plain, name = teacher.with_guidance_condition(256), teacher.cond_proj
+    with pytest.raises(UserError) as caught:
+        to_list(weights, plain.unet)
+    assert f"none for {name}.lora_B.weight, none for {name}.lora_A.weight;" in caught.value.found + ";"
+    assert "PEFT's folder, or the merged UNet as a whole state dict" in str(caught.value)
+
+
+def test_the_writer_checks_shapes_and_names(golden: Any, tmp_path: Path) -> None:
+    net = base(golden[0], "vc2")
+    weights = from_list(published(golden[0], "vc2"), net, RANK)
+    turned = weights | {"time_embed.0.lora_A.weight": weights["time_embed.0.lora_A.weight"][:, :-1]}
+    for wrong, says in (
+        (turned, r"time_embed.0.lora_A.weight of shape \(4, 63\), not \(4, 64\)"),
+        (weights | {"x.lora_A.weight": torch.ones(1, 1)}, "x.lora_A.weight of no such layer"),
+    ):
+        with pytest.raises(UserError, match=says):
+            save_list(tmp_path / "unet_lora.pt", wrong, net)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_written_file_is_a_plain_list_of_float32(golden: Any, tmp_path: Path) -> None:

@@ -50,13 +50,23 @@ def test_without_it_which_only_the_bare_network_allows(denoiser: ModelScopeDenoi
     says("scalar_timestep", denoiser.unet(x, 19, context).sample)
 
 
+@pytest.mark.parametrize("rows", [1, 4])
+def test_every_clip_has_its_own_text(denoiser: ModelScopeDenoiser, rows: int) -> None:
+    context = INPUTS["context"][:1].expand(rows, -1, -1)
+    with pytest.raises(ValueError, match=f"a context of {rows} rows for 2 clips"):
+        denoiser(INPUTS["x"], INPUTS["timesteps"], context, timestep_cond_BE=INPUTS["timestep_cond"])
+
+
 @torch.no_grad()
 def test_in_float64_not_even_an_epsilon_differs(denoiser: ModelScopeDenoiser) -> None:
     x, context, cond = (INPUTS[name] for name in ("x", "context", "timestep_cond"))
     says("f64/cond", denoiser.double()(x, torch.zeros(2, dtype=torch.int64), context, timestep_cond_BE=cond))
 
 
-def test_gradients_are_the_originals(denoiser: ModelScopeDenoiser) -> None:
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_gradients_are_the_originals(denoiser: ModelScopeDenoiser, checkpointing: bool) -> None:
+    if checkpointing:
+        denoiser.enable_gradient_checkpointing()
     x, cond = INPUTS["x"].clone().requires_grad_(), INPUTS["timestep_cond"].clone().requires_grad_()
     (denoiser(x, INPUTS["timesteps"], INPUTS["context"], timestep_cond_BE=cond) * INPUTS["R"]).sum().backward()
     for name, tensor in (("grad/x", x), ("grad/timestep_cond", cond)):

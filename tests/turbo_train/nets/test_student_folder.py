@@ -17,10 +17,11 @@ from torch.testing import assert_close
 
 from turbo_train.errors import UserError
 from turbo_train.nets.base import teacher_at
-from turbo_train.nets.lora import inject, load_lora, lora_targets, lora_weights, merge
+from turbo_train.nets.lora import lora_weights
 from turbo_train.nets.model import Model
 from turbo_train.nets.modelscope import ModelScopeDenoiser
-from turbo_train.nets.student import load_student, new_student, read_student_config, save_student, trainable_parameters
+from turbo_train.nets.student import load_student, new_student, save_student, trainable_parameters
+from turbo_train.nets.student_config import read_student_config
 from turbo_train.nets.teacher import load_teacher, weights_sha256
 
 RANK, COND = 6, 16
@@ -89,7 +90,7 @@ def test_every_linear_and_convolution_learns_and_nothing_else(teacher: Model) ->
 
 
 def test_one_gradient_step_reaches_the_projection_and_leaves_the_teacher_alone(teacher: Model) -> None:
-    before = weights_sha256(teacher.folder), call(teacher)
+    before = weights_sha256(teacher.path), call(teacher)
     student = trained(teacher)
     optimizer = torch.optim.SGD(trainable_parameters(student), lr=0.1)
     x, context = torch.randn(1, 4, 3, 4, 4), torch.randn(1, 8, 12)
@@ -97,7 +98,7 @@ def test_one_gradient_step_reaches_the_projection_and_leaves_the_teacher_alone(t
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in trainable_parameters(student))
     optimizer.step()
     assert_close(call(teacher), before[1], atol=1e-6, rtol=0)
-    assert weights_sha256(teacher.folder) == before[0]
+    assert weights_sha256(teacher.path) == before[0]
     assert all(p.grad is None for p in teacher.denoiser.parameters())  # type: ignore[attr-defined]
 
 
@@ -109,11 +110,17 @@ def test_train_mode_changes_nothing_unless_dropout_is_asked_for(teacher: Model) 
         assert torch.allclose(call(student, cond()), before, atol=1e-6) == (dropout == 0.0)
 
 
-def test_the_seed_decides_the_start_and_the_global_generator_is_untouched(teacher: Model) -> None:
+def test_the_seed_decides_the_start_and_no_generator_is_touched(
+    teacher: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reseeded: list[int] = []  # the GPUs' generators, where there are any
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", reseeded.append)
     torch.manual_seed(5)
     state = torch.get_rng_state()
+    reseeded.clear()
     first, again, other = (new_student(teacher, RANK, COND, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), state)
+    assert not reseeded
     a, b, c = (trainable_parameters(student)[0] for student in (first, again, other))
     assert torch.equal(a, b) and not torch.equal(a, c)
 
@@ -124,7 +131,7 @@ def test_a_student_comes_back_the_same_merged_or_not(pair: Path, teacher: Model)
     assert_close(call(apart, cond()), wanted, atol=1e-6, rtol=0)
     assert_close(call(merged, cond()), wanted, atol=1e-5, rtol=1e-5)
     assert not torch.allclose(call(merged, cond(1)), call(merged, cond(2)), atol=1e-3)
-    assert (merged.name, merged.folder, merged.timestep_cond_dim) == ("student", pair / "student", COND)
+    assert (merged.name, merged.path, merged.timestep_cond_dim) == ("student", pair / "student", COND)
     assert isinstance(merged.denoiser, ModelScopeDenoiser)
     assert not any(p.requires_grad for p in merged.denoiser.parameters())
     assert {type(m).__module__.split(".")[0] for m in merged.denoiser.modules()}.isdisjoint({"peft"})
@@ -147,8 +154,10 @@ def test_what_is_written_is_a_function_of_the_student(pair: Path, tmp_path: Path
 
 def test_a_merged_student_or_a_teacher_has_nothing_to_save(pair: Path, teacher: Model, tmp_path: Path) -> None:
     for model in (load_student(pair / "student"), teacher):
-        with pytest.raises(ValueError, match="no LoRA to save"):
+        with pytest.raises(ValueError, match="this model has no LoRA: it is a teacher, or a student that was merged"):
             save_student(tmp_path, model, **SAID)
+        with pytest.raises(ValueError, match="no LoRA"):
+            trainable_parameters(model)
     assert not list(tmp_path.iterdir())
 
 
@@ -181,6 +190,19 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "projection missing": (lambda f: edit_adapter(f, lambda w: w.pop(f"{COND_PROJ}.weight")), COND_PROJ),
     "LoRA missing": (lambda f: edit_adapter(f, lambda w: w.pop("conv_in.lora_A.weight")), "conv_in.lora_A.weight"),
     "LoRA extra": (lambda f: edit_adapter(f, lambda w: w.update({"x.lora_A.weight": torch.zeros(1)})), "x.lora_A"),
+    "rank a text": (lambda f: edit_config(f, rank="6"), "rank '6'"),
+    "rank 0": (lambda f: edit_config(f, rank=0), "rank 0"),
+    "no width": (lambda f: edit_config(f, time_cond_dim=None), "time_cond_dim None"),
+    "half a width": (lambda f: edit_config(f, time_cond_dim=16.5), "time_cond_dim 16.5"),
+    "unknown prediction": (lambda f: edit_config(f, prediction_type="v"), "prediction_type 'v'"),
+    "unhashable prediction": (lambda f: edit_config(f, prediction_type=["v"]), "prediction_type ['v']"),
+    "teacher a number": (lambda f: edit_config(f, teacher=5), "teacher 5"),
+    "hash a number": (lambda f: edit_config(f, teacher_sha256=5), "teacher_sha256 5"),
+    "no guidance": (lambda f: edit_config(f, guidance_scale=None), "guidance_scale None"),
+    "endless guidance": (lambda f: edit_config(f, guidance_max=float("inf")), "guidance_max inf"),
+    "true guidance": (lambda f: edit_config(f, guidance_min=True), "guidance_min True"),
+    "abars a text": (lambda f: edit_config(f, abars="low"), "abars 'low'"),
+    "NaN in the adapter": (lambda f: edit_adapter(f, lambda w: w["conv_in.lora_A.weight"].fill_(float("nan"))), "NaN"),
     "other rank": (lambda f: edit_config(f, rank=RANK - 1), "of another shape"),
 }
 
@@ -192,42 +214,71 @@ def test_a_broken_student_is_refused_by_name(pair: Path, tmp_path: Path, name: s
     harm(tmp_path / "pair" / "student")
     with pytest.raises(UserError) as caught:
         load_student(tmp_path / "pair" / "student")
-    assert message in str(caught.value) and "turbo-train world build" in str(caught.value)
+    assert message in str(caught.value) and caught.value.run_next and "world build" not in str(caught.value)
     assert caught.value.exit_code == 2
 
 
-class Nested(nn.Module):
-    """Layers whose names end alike, of every kind that learns and two that do not."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.out = nn.Linear(5, 5)
-        self.block = nn.ModuleDict({"out": nn.Linear(5, 7), "norm": nn.LayerNorm(7)})
-        self.image = nn.Conv2d(3, 5, 3, stride=2, padding=1)
-        self.video = nn.Conv3d(5, 2, (3, 1, 1), padding=(1, 0, 0))
-        self.line = nn.Conv1d(4, 4, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.image(x)
-        y = self.video(y.unsqueeze(2).expand(-1, -1, 3, -1, -1))
-        flat = self.out(y.flatten(2)[..., :5])
-        return self.block["norm"](self.block["out"](flat))
+def test_a_broken_student_of_the_world_can_be_built_again(pair: Path, tmp_path: Path) -> None:
+    shutil.copytree(pair, tmp_path / "pair")
+    (tmp_path / "pair" / "built.json").write_text("{}")
+    (tmp_path / "pair" / "student" / "adapter.safetensors").unlink()
+    with pytest.raises(UserError, match=r"try: turbo-train world build$"):
+        load_student(tmp_path / "pair" / "student")
 
 
-def test_lora_adds_the_product_of_its_factors_in_every_kind_of_layer() -> None:
-    torch.manual_seed(0)
-    net, x = Nested(), torch.randn(2, 3, 6, 6)
-    assert lora_targets(net) == {"out": 5, "block.out": 5, "image": 3, "video": 2}
-    plain = {name: value.clone() for name, value in net.state_dict().items()}
-    inject(net, rank=4)
-    filled = {name: torch.randn(value.shape) for name, value in lora_weights(net).items()}
-    load_lora(net, filled)
-    active = net(x)
-    merge(net)
-    assert_close(net(x), active, atol=1e-5, rtol=1e-5)
-    assert net.state_dict().keys() == plain.keys()
-    for name in lora_targets(net):
-        up, down = filled[f"{name}.lora_B.weight"], filled[f"{name}.lora_A.weight"]
-        product = (up.flatten(1) @ down.flatten(1)).reshape(plain[f"{name}.weight"].shape)
-        assert_close(net.state_dict()[f"{name}.weight"], plain[f"{name}.weight"] + product, atol=1e-5, rtol=1e-5)
-    assert torch.equal(net.line.weight, plain["line.weight"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e5])
+def test_weights_that_float16_cannot_hold_are_not_written(teacher: Model, tmp_path: Path, value: float) -> None:
+    student = new_student(teacher, RANK, COND)
+    with torch.no_grad():
+        trainable_parameters(student)[2].view(-1)[0] = value
+    with pytest.raises(UserError, match="1 weights of the student that float16 cannot hold"):
+        save_student(tmp_path / "student", student, **SAID)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_teacher_can_be_called_by_a_tables_name(pair: Path, tmp_path: Path) -> None:
+    student = load_student(pair / "student", merged=False)
+    sha256 = weights_sha256(pair / "teacher")
+    assert save_student(tmp_path / "mine", student, teacher_name="ms", **SAID).teacher == "ms"
+    kept = load_student(tmp_path / "mine", teacher_at(pair / "teacher"), merged=False)
+    for saved in (
+        save_student(tmp_path / "again", kept, **SAID),
+        save_student(tmp_path / "again", kept, teacher=pair / "teacher", teacher_name="ms", **SAID),
+    ):
+        assert (saved.teacher, saved.teacher_sha256) == ("ms", sha256)
+    assert (
+        save_student(tmp_path / "again", kept, teacher=pair / "student" / ".." / "teacher", **SAID).teacher == "teacher"
+    )
+    with pytest.raises(UserError, match=r"no folder or file .*ms; .* try: put it there under the name ms"):
+        load_student(tmp_path / "mine")
+
+
+def test_files_that_are_not_read_make_no_other_teacher(pair: Path, tmp_path: Path) -> None:
+    teacher = shutil.copytree(pair, tmp_path / "pair") / "teacher"
+    unet = teacher / "unet" / "diffusion_pytorch_model.safetensors"
+    shutil.copy(unet, unet.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    (teacher / "training_args.bin").write_bytes(b"x")
+    (teacher / "unet" / "optimizer.bin").write_bytes(b"x")
+    assert load_student(tmp_path / "pair" / "student").timestep_cond_dim == COND
+
+
+def test_another_noise_schedule_beneath_is_refused_where_the_student_knows_its_own(pair: Path, tmp_path: Path) -> None:
+    shutil.copytree(pair, tmp_path / "pair")
+    path = tmp_path / "pair" / "teacher" / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "beta_end": 0.02}))
+    with pytest.raises(UserError, match=r"another noise schedule \(abar \(0.99915, "):
+        load_student(tmp_path / "pair" / "student")
+    config = tmp_path / "pair" / "student" / "config.json"
+    old = json.loads(config.read_text())
+    assert len(old.pop("abars")) == 5
+    config.write_text(json.dumps(old))
+    assert load_student(tmp_path / "pair" / "student").timestep_cond_dim == COND
+
+
+def test_another_teacher_is_refused_before_it_is_loaded(
+    pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tiny_models.write_teacher(tmp_path / "other", seed=9)
+    monkeypatch.setattr("turbo_train.nets.student.load_base", lambda *_: pytest.fail("it was loaded"))
+    with pytest.raises(UserError, match="was distilled from"):
+        load_student(pair / "student", teacher_at(other))

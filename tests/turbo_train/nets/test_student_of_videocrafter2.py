@@ -17,7 +17,8 @@ from turbo_train.errors import UserError
 from turbo_train.nets.load import load_model
 from turbo_train.nets.model import Model
 from turbo_train.nets.source import Source
-from turbo_train.nets.student import load_student, new_student, read_student_config, save_student, trainable_parameters
+from turbo_train.nets.student import load_student, new_student, save_student, trainable_parameters
+from turbo_train.nets.student_config import read_student_config
 from turbo_train.nets.teacher import weights_sha256
 from turbo_train.nets.unet_denoiser import unet_denoiser_of
 from turbo_train.nets.videocrafter2.checkpoint import load_checkpoint
@@ -83,6 +84,21 @@ def test_a_teacher_that_lies_elsewhere_is_named_and_checked(top: Path, tmp_path:
     with pytest.raises(UserError, match=r"was distilled from, with weights [0-9a-f]{12}") as caught:
         load_student(student, other, sizes=tiny_vc2.SIZES)
     assert caught.value.exit_code == 2
+
+
+def test_a_teacher_in_the_hubs_cache_is_called_by_its_own_name(top: Path, tmp_path: Path) -> None:
+    blob, link = tmp_path / "blobs" / "1edf769", tmp_path / "snapshots" / "rev" / "model.ckpt"
+    for path in (blob, link):
+        path.parent.mkdir(parents=True)
+    shutil.copy(top / "model.ckpt", blob)
+    link.symlink_to(blob)
+    student = new_student(load_checkpoint(link, tiny_vc2.SIZES), RANK, COND)
+    for teacher in (None, link):
+        config = save_student(
+            link.parent / "mine", student, guidance_range=(5.0, 15.0), guidance_scale=7.5, teacher=teacher
+        )
+        assert config.teacher == "model.ckpt"
+    assert load_student(link.parent / "mine", sizes=tiny_vc2.SIZES).name == "mine"
 
 
 def test_a_student_of_the_other_family_is_refused(top: Path, teacher_folder: Path, tmp_path: Path) -> None:

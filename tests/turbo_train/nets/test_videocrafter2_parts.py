@@ -10,23 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_vc2
 import torch
 from golden import fill
+from torch import nn
 
 from turbo_train.errors import UserError
+from turbo_train.nets.vae import FrameVAE
 from turbo_train.nets.videocrafter2.checkpoint import CheckpointConfig, layout, load_checkpoint
 from turbo_train.nets.videocrafter2.text import OpenCLIPText, TextConfig, new_tower, text_of
-from turbo_train.nets.videocrafter2.unet import UNetConfig
 from turbo_train.nets.videocrafter2.vae import VAEConfig, vae_of
 
 KEYS = Path(fill.HERE) / "keys"
 TINY_VAE = VAEConfig((32, 64, 128, 128))
-TINY = CheckpointConfig(
-    unet=UNetConfig(model_channels=32, channel_mult=(1, 2), num_head_channels=16, context_dim=32),
-    vae=VAEConfig((32, 32)),
-    text=TextConfig(width=32, heads=4, layers=3, output_dim=16),
-    latent_size=(4, 8),
-)
+TINY = tiny_vc2.SIZES
 
 
 def filled(meta: dict[str, Any], label: str) -> dict[str, torch.Tensor]:
@@ -42,10 +39,42 @@ def test_the_autoencoder_gives_the_originals_numbers() -> None:
         posterior = vae.encode(inputs["images"]).latent_dist
         fill.compare(meta, expected, "encode/mean", posterior.mean)
         fill.compare(meta, expected, "encode/logvar", posterior.logvar)
+        fill.compare(meta, expected, "encode/mode", posterior.mode())
+        fill.compare(meta, expected, "encode/sample", posterior.mean + posterior.std * inputs["posterior_noise"])
         fill.compare(meta, expected, "decode", vae.decode(inputs["z"]).sample)
         vae.double()
         fill.compare(meta, expected, "f64/mean", vae.encode(inputs["images"].double()).latent_dist.mean)
         fill.compare(meta, expected, "f64/decode", vae.decode(inputs["z"].double()).sample)
+
+
+def test_clips_become_latents_and_frames_as_in_the_original() -> None:
+    meta, expected = fill.load("vc2_vae")
+    vae = FrameVAE(vae_of(filled(meta, "vae"), TINY_VAE))
+    with torch.no_grad():
+        frames = vae.decode(fill.inputs_of(meta)["video_latents"])
+        fill.compare(meta, expected, "decode_video", frames.transpose(1, 2))
+        fill.compare(meta, expected, "encode_video", vae.encode(frames))
+
+
+def test_the_autoencoders_gradients_are_the_originals() -> None:
+    meta, expected = fill.load("vc2_vae")
+    inputs = fill.inputs_of(meta)
+    vae = vae_of(filled(meta, "vae"), TINY_VAE)
+    z, images = inputs["z"].requires_grad_(), inputs["images"].requires_grad_()
+    (grad_z,) = torch.autograd.grad((vae.decode(z).sample * inputs["R"]).sum(), z)
+    mean = vae.encode(images).latent_dist.mean
+    (grad_images,) = torch.autograd.grad((mean * inputs["posterior_noise"]).sum(), images)
+    fill.compare(meta, expected, "grad/z", grad_z)
+    fill.compare(meta, expected, "grad/images", grad_images)
+
+
+def test_log_variances_are_cut_as_in_the_original() -> None:
+    meta, expected = fill.load("vc2_vae")
+    vae = vae_of(filled(meta, "vae"), TINY_VAE)
+    with torch.no_grad():
+        vae.quant_conv.weight.zero_()
+        vae.quant_conv.bias[4:] = torch.tensor([-40.0, -30.5, 0.0, 25.0])
+        fill.compare(meta, expected, "clamp/logvar", vae.encode(torch.zeros(1, 3, 16, 16)).latent_dist.logvar)
 
 
 def test_the_text_tower_gives_the_originals_numbers_and_tokens() -> None:
@@ -56,6 +85,10 @@ def test_the_text_tower_gives_the_originals_numbers_and_tokens() -> None:
     text = text_of(weights, TextConfig(**sizes, output_dim=config["embed_dim"]))
     with torch.no_grad():
         fill.compare(meta, expected, "penultimate", text.of_ids(inputs["token_ids"]))
+        blocks = text.tower.transformer.resblocks
+        blocks.append(nn.Identity())  # one more, which is then the one left out
+        fill.compare(meta, expected, "last", text.of_ids(inputs["token_ids"]))
+        del blocks[-1]
         fill.compare(meta, expected, "f64/penultimate", text.double().of_ids(inputs["token_ids"]))
     real = OpenCLIPText(new_tower(TextConfig(width=32, heads=4, layers=2, output_dim=16)))
     assert torch.equal(real.tokenize(meta["prompts"]), expected["tokens"])
@@ -108,7 +141,7 @@ def test_a_broken_checkpoint_is_refused_and_says_why(
         broken[key] = torch.zeros(3)
     torch.save({"state_dict": broken} if damage != "a list" else [torch.zeros(1)], path)
     said = {
-        "missing": f"1 of .* missing {key}",
+        "missing": f"1 keys of .* missing {key}",
         "unknown": "unknown extra.weight",
         "misshapen": r"out.2.bias of shape \(3,\), not \(4,\)",
         "cut off": "cannot be read",

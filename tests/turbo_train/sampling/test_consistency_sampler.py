@@ -18,7 +18,7 @@ from turbo_train.diffusion.schedule import add_noise
 from turbo_train.errors import UserError
 from turbo_train.nets.student import new_student
 from turbo_train.nets.teacher import load_teacher
-from turbo_train.sampling.consistency import consistency_timesteps, early_end, sample_consistency
+from turbo_train.sampling.consistency import sample_consistency
 
 META, EXPECTED = fill.load("sampler")
 
@@ -37,7 +37,7 @@ class Recorded:
         t_B: Tensor,
         context_BLD: Tensor,
         *,
-        fps: int | None = None,
+        fps: int | Tensor | None = None,
         timestep_cond_BE: Tensor | None = None,
         motion_cond_BE: Tensor | None = None,
     ) -> Tensor:
@@ -64,38 +64,14 @@ def test_four_official_steps(teacher_folder: Path) -> None:
     fill.compare(META, EXPECTED, "steps4/latents", z)
 
 
-@pytest.mark.parametrize(("steps", "origin"), [(0, 50), (-3, 50), (51, 50), (4, 1001)])
-def test_impossible_numbers_of_steps_are_refused(steps: int, origin: int) -> None:
-    with pytest.raises(UserError, match=f"{steps} consistency steps of a grid of {origin}") as caught:
-        consistency_timesteps(steps, origin)
-    assert caught.value.exit_code == 2
-
-
-def test_the_table_of_the_second_versions_grid() -> None:
-    assert consistency_timesteps(4, 200) == (999, 749, 499, 249)
-    assert consistency_timesteps(8, 200) == (999, 874, 749, 624, 499, 374, 249, 124)
-    assert consistency_timesteps(16, 200) == consistency_timesteps(16, 50)
-    assert consistency_timesteps(16, 50)[-2:] == (159, 99)
-
-
-@pytest.mark.parametrize("origin", [50, 200])
-def test_the_usual_numbers_of_steps_lose_nothing(origin: int) -> None:
-    assert [early_end(n, origin) for n in (1, 2, 4, 8, 16, origin)] == [None] * 6
-
-
-def test_an_early_end_is_told_with_the_nearest_numbers_that_have_none() -> None:
-    assert consistency_timesteps(32, 50)[-1] == 379
-    assert early_end(32, 50) == "32 steps of a grid of 50 end at time 379, far from 0: choose 25 or 50"
-    for origin in (50, 200):
-        warned = {n for n in range(1, origin + 1) if early_end(n, origin)}
-        room = {n: (consistency_timesteps(n, origin)[-1] + 1) * origin // 1000 for n in range(1, origin + 1)}
-        assert warned == {n for n in room if room[n] - origin // n >= origin // n}
-        chosen = {int(word) for n in warned for word in str(early_end(n, origin)).split("choose ")[1].split(" or ")}
-        assert warned and not warned & chosen
+def test_a_teacher_which_would_not_hear_the_guidance_scale_is_refused(teacher_folder: Path) -> None:
+    model, noise = tiny_models.formula_model(teacher_folder, "epsilon"), torch.zeros(1, 4, 3, 4, 4)
+    with pytest.raises(ValueError, match="teacher has no guidance input"):
+        sample_consistency(model, torch.zeros(1, 8, 12), noise, no_noise, num_steps=1, guidance_scale=7.5)
 
 
 def test_the_sampler_warns_of_an_early_end_and_makes_the_clip(teacher_folder: Path) -> None:
-    model = tiny_models.formula_model(teacher_folder, "epsilon")
+    model = tiny_models.formula_model(teacher_folder, "epsilon", timestep_cond_dim=16)
     noise = torch.zeros(1, 4, 3, 4, 4)
     with pytest.warns(UserWarning, match="32 steps of a grid of 50 end at time 379") as caught:
         z = sample_consistency(model, torch.zeros(1, 8, 12), noise, lambda k: noise, num_steps=32, guidance_scale=7.5)
@@ -123,7 +99,7 @@ def test_step_noise_is_drawn_when_its_step_is_done_and_not_after_the_last(teache
 
 
 def test_step_noise_of_another_shape_is_refused(teacher_folder: Path) -> None:
-    model = tiny_models.formula_model(teacher_folder, "epsilon")
+    model = tiny_models.formula_model(teacher_folder, "epsilon", timestep_cond_dim=16)
     noise = torch.zeros(2, 4, 3, 4, 4)
     with pytest.raises(ValueError, match=r"noise of shape \(1, 4, 3, 4, 4\) after step 1, not \(2, 4, 3, 4, 4\)"):
         sample_consistency(model, torch.zeros(2, 8, 12), noise, lambda k: noise[:1], num_steps=4, guidance_scale=7.5)
@@ -145,7 +121,7 @@ def test_one_step_needs_no_noise_and_tells_every_step(teacher_folder: Path) -> N
 
 
 def test_motion_is_refused_where_it_is_unknown_or_no_share(teacher_folder: Path) -> None:
-    model = tiny_models.formula_model(teacher_folder, "epsilon")
+    model = tiny_models.formula_model(teacher_folder, "epsilon", timestep_cond_dim=16)
     context, noise = torch.zeros(1, 8, 12), torch.zeros(1, 4, 3, 4, 4)
     with pytest.raises(ValueError, match=r"motion_gs 0\.05 for teacher, which knows no motion condition"):
         sample_consistency(model, context, noise, no_noise, num_steps=1, guidance_scale=7.5, motion_gs=0.05)

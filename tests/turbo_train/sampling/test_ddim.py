@@ -12,10 +12,9 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from turbo_train.diffusion.schedule import add_noise
-from turbo_train.errors import UserError
 from turbo_train.nets.model import Model
 from turbo_train.nets.teacher import load_teacher
-from turbo_train.sampling.ddim import ddim_timesteps, sample_ddim
+from turbo_train.sampling.ddim import sample_ddim
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -28,26 +27,6 @@ def step_noise(k: int) -> Tensor:
 
 def inputs(rows: int = 3) -> tuple[Tensor, Tensor, Tensor]:
     return draw(rows, 8, 12, seed=1), draw(1, 8, 12, seed=2), draw(rows, 4, 3, 4, 4, seed=3)
-
-
-@pytest.mark.parametrize("spacing", ["leading", "trailing"])
-@pytest.mark.parametrize("steps", [1, 4, 25, 50])
-def test_times_are_those_of_diffusers(spacing: str, steps: int) -> None:
-    scheduler = tiny_models.scheduler(spacing=spacing)
-    scheduler.set_timesteps(steps)
-    assert list(ddim_timesteps(steps, spacing)) == scheduler.timesteps.tolist()  # type: ignore[arg-type]
-
-
-def test_fifty_steps_begin_and_end_where_the_page_says() -> None:
-    assert ddim_timesteps(50)[:2] + ddim_timesteps(50)[-1:] == (981, 961, 1)
-    assert ddim_timesteps(50, "trailing")[:2] + ddim_timesteps(50, "trailing")[-1:] == (999, 979, 19)
-
-
-@pytest.mark.parametrize("steps", [0, -1, 1000])
-def test_impossible_numbers_of_steps_are_refused(steps: int) -> None:
-    with pytest.raises(UserError, match="1 to 999 steps") as caught:
-        ddim_timesteps(steps)
-    assert caught.value.exit_code == 2
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
@@ -94,7 +73,7 @@ class TrueDenoiser:
         t_B: Tensor,
         context_BLD: Tensor,
         *,
-        fps: int | None = None,
+        fps: int | Tensor | None = None,
         timestep_cond_BE: Tensor | None = None,
         motion_cond_BE: Tensor | None = None,
     ) -> Tensor:
@@ -128,6 +107,15 @@ def test_guidance_is_one_call_of_twice_the_rows_and_none_is_one_of_the_rows(teac
         model = tiny_models.formula_model(teacher_folder, "epsilon")
         sample_ddim(model, *inputs(), num_steps=2, guidance_scale=guidance_scale)
         assert model.denoiser.calls == [(rows, [501]), (rows, [1])]  # type: ignore[attr-defined]
+
+
+def test_the_sampler_warns_of_a_late_start_and_makes_the_clip(teacher_folder: Path) -> None:
+    model = tiny_models.formula_model(teacher_folder, "epsilon")
+    context, uncond, noise = inputs()
+    with pytest.warns(UserWarning, match="334 leading steps start at time 667") as caught:
+        z = sample_ddim(model, context, uncond, noise, num_steps=334, guidance_scale=1.0)
+    assert caught[0].filename == __file__ and z.shape == noise.shape
+    sample_ddim(model, context, uncond, noise, num_steps=334, guidance_scale=1.0, spacing="trailing")  # no warning
 
 
 def test_a_clip_does_not_depend_on_its_batch(teacher_folder: Path) -> None:

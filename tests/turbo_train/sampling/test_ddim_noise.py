@@ -19,7 +19,8 @@ from turbo_train.diffusion.solver import DDIMSolver, ddim_std, videocrafter2_x0_
 from turbo_train.errors import UserError
 from turbo_train.nets.model import Model
 from turbo_train.nets.teacher import load_teacher
-from turbo_train.sampling.ddim import ddim_timesteps, sample_ddim
+from turbo_train.sampling.ddim import sample_ddim
+from turbo_train.sampling.timesteps import ddim_timesteps
 
 SCALE = videocrafter2_x0_scale()
 SHAPE = (2, 4, 3, 4, 4)
@@ -189,6 +190,14 @@ def test_gaussian_data_keep_their_variance_but_for_the_steps_length(
     start = variance(at(ddim_timesteps(250)[0])).sqrt() * crowd(0)
     z = run(model, start, num_steps=250, eta=eta, step_noise=crowd)
     assert 0.971 - INTERVAL < float(z.double().var()) < 0.990 + INTERVAL
+
+
+@pytest.mark.parametrize("eta", [0, 1])
+def test_std_is_the_originals(eta: int) -> None:
+    meta, expected = fill.load("solver")
+    solver, every = DDIMSolver(make_schedule()), torch.arange(50)
+    std = ddim_std(solver.schedule, solver.time(every), solver.prev_time(every), float(eta))
+    fill.compare(meta, expected, f"scale/ddim_sigmas_eta{eta}", std)
 
 
 def test_std_is_ddpms_posterior_at_eta_one_and_nothing_at_zero() -> None:

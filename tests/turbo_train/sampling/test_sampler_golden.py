@@ -50,7 +50,7 @@ class Traced:
         t_B: Tensor,
         context_BLD: Tensor,
         *,
-        fps: int | None = None,
+        fps: int | Tensor | None = None,
         timestep_cond_BE: Tensor | None = None,
         motion_cond_BE: Tensor | None = None,
     ) -> Tensor:
@@ -87,7 +87,7 @@ def pipeline(label: str, fps: int) -> tuple[Model, Traced]:
         fps=fps,
         timestep_cond_dim=unet.config.time_cond_proj_dim,
         motion_cond_dim=unet.config.motion_cond_proj_dim,
-        folder=Path(),
+        path=Path(),
         x0_scale=videocrafter2_x0_scale(),
     )
     return model, traced

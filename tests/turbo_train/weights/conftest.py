@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -46,6 +47,7 @@ class Served:
     statuses: dict[str, int] = field(default_factory=dict)
     cuts: list[int] = field(default_factory=list)
     ranges: list[str | None] = field(default_factory=list)
+    delay_s: float = 0.0
 
     def url(self, path: str) -> str:
         return f"{self.address}{path}"
@@ -70,6 +72,7 @@ def served() -> Iterator[Served]:
             content, status = state.files.get(path), state.statuses.get(path, 200)
             if body:
                 state.ranges.append(wanted)
+                time.sleep(state.delay_s)
             if content is None or status != 200:
                 self.send_response(404 if status == 200 else status)
                 self.send_header("Content-Length", "0")

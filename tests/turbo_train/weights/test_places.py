@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from turbo_train.errors import UserError
 from turbo_train.weights.places import destination, folder_of, locate, path_below_root
-from turbo_train.weights.table import WeightFile, files_for, find_file, weight_files
+from turbo_train.weights.table import WeightFile, beside, files_for, find_file, weight_files
 
 
 def put(path: Path, content: bytes = b"x") -> Path:
@@ -94,5 +95,37 @@ def test_a_repositorys_folder_holds_all_its_files(home: Path, weights_root: Path
     assert folder_of(files) == weights_root / "ali-vilab" / "text-to-video-ms-1.7b"
     (weights_root / path_below_root(files[0])).unlink()
     in_hub_cache(home / ".cache" / "huggingface" / "hub", files[0], files[0].revision)
-    with pytest.raises(UserError, match=r"11 files of .* in 2 folders"):
+    with pytest.raises(UserError, match=r"no ms/scheduler_config.json; .*pull ms/scheduler_config.json$"):
         folder_of(files)
+
+
+def test_a_folder_that_is_whole_is_preferred_to_one_that_comes_first(home: Path, weights_root: Path) -> None:
+    files, hub = files_for("ms"), home / ".cache" / "huggingface" / "hub"
+    put(weights_root / path_below_root(files[0]))
+    in_hub_cache(hub, files[1], files[1].revision)
+    assert [locate(file) is None for file in files] == [False, *[True] * 10], "the folder that a pull completes"
+    for file in files:
+        link = in_hub_cache(hub, file, "b" * 40, main=True)
+    assert (
+        folder_of(files) == link.parents[1] == hub / "models--ali-vilab--text-to-video-ms-1.7b/snapshots" / ("b" * 40)
+    )
+    for file in files:
+        put(weights_root / path_below_root(file))
+    assert folder_of(files) == weights_root / "ali-vilab" / "text-to-video-ms-1.7b"
+
+
+def test_files_that_are_used_one_by_one_may_lie_apart(home: Path, weights_root: Path) -> None:
+    one, other = (
+        find_file("viclip/ViClip-InternVid-10M-FLT.pth"),
+        find_file("umt/l16_ptk710_ftk710_ftk400_f16_res224.pth"),
+    )
+    assert one.page == other.page and beside(one) == (one,)
+    path = in_hub_cache(home / ".cache" / "huggingface" / "hub", one, one.revision)
+    assert put(weights_root / path_below_root(other)) == locate(other) and locate(one) == path
+
+
+def test_a_repository_is_found_under_its_other_name(home: Path) -> None:
+    file = find_file("bert-base-uncased/vocab.txt")
+    renamed = replace(file, repository="google-bert/bert-base-uncased")
+    link = in_hub_cache(home / ".cache" / "huggingface" / "hub", renamed, "a" * 40, main=True)
+    assert locate(file) == link

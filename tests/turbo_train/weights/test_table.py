@@ -10,12 +10,15 @@ import pytest
 from turbo_eval.scorers.vbench.spec import NAMES, TEMPORAL_FLICKERING
 from turbo_train.errors import UserError
 from turbo_train.weights.places import places
+from turbo_train.weights.sizes import readable
 from turbo_train.weights.table import (
     Opens,
     WeightFile,
     alternatives_of,
+    beside,
     files_for,
     find_file,
+    size_of,
     users,
     weight_files,
 )
@@ -92,3 +95,12 @@ def test_sizes_are_readable() -> None:
     assert find_file("ms/unet/config.json").size == "787 bytes"
     assert find_file("amt/amt-s.pth").size == "12.0 MB"
     assert find_file("vc2/model.ckpt").size == "about 7.4 GB"
+    assert size_of([]) == "0 bytes" and size_of([find_file("amt/amt-s.pth")] * 2) == "24.1 MB"
+    assert size_of([find_file("amt/amt-s.pth"), find_file("raft/raft-things.pth")]) == "about 33.0 MB"
+    assert [readable(n) for n in (999, 1000, 1.5e12)] == ["999 bytes", "1.0 kB", "1500.0 GB"]
+
+
+def test_the_files_of_a_folder_are_known() -> None:
+    assert beside(find_file("ms/vae/config.json")) == files_for("ms")
+    assert beside(find_file("vc2/model.ckpt")) == files_for("vc2")
+    assert {len(beside(file)) for file in weight_files()} == {1, 2, 11}

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from turbo_train.diffusion.schedule import make_schedule
+from turbo_train.diffusion.schedule import NUM_TRAIN_STEPS, make_schedule
 from turbo_train.diffusion.solver import videocrafter2_x0_scale
 from turbo_train.nets.key_layout import check_layout
 from turbo_train.nets.model import Model
@@ -21,7 +21,7 @@ from turbo_train.nets.tensor_files import read_tensors
 from turbo_train.nets.vae import FrameVAE
 from turbo_train.nets.videocrafter2.denoiser import VideoCrafter2Denoiser
 from turbo_train.nets.videocrafter2.text import TextConfig, new_tower, text_of
-from turbo_train.nets.videocrafter2.unet import UNetConfig, VideoCrafterUNet
+from turbo_train.nets.videocrafter2.unet import DEFAULT_FPS, UNetConfig, VideoCrafterUNet
 from turbo_train.nets.videocrafter2.vae import VAEConfig, official_layout, vae_of
 
 UNET, FIRST_STAGE, COND_STAGE = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.model."
@@ -40,9 +40,7 @@ TABLES = (
     "posterior_mean_coef2",
 )
 SCALE_TABLE, SCALE_LENGTH = "scale_arr", 1400
-NUM_TRAIN_STEPS = 1000
-BETA_START, BETA_END = 0.00085, 0.012  # arXiv 2401.09047's configuration, as Stable Diffusion's
-FRAMES, FPS = 16, 16  # T2V-Turbo's (arXiv 2405.18750, section 5)
+FRAMES = 16  # T2V-Turbo's (arXiv 2405.18750, section 5)
 
 
 @dataclass(frozen=True)
@@ -93,12 +91,12 @@ def load_checkpoint(path: Path, config: CheckpointConfig | None = None, *, with_
         denoiser=denoiser,
         text=text,
         vae=vae,
-        schedule=make_schedule(BETA_START, BETA_END, NUM_TRAIN_STEPS),
+        schedule=make_schedule(),
         latent_shape=(config.unet.in_channels, FRAMES, *config.latent_size),
-        fps=FPS,
+        fps=DEFAULT_FPS,
         timestep_cond_dim=denoiser.timestep_cond_dim,
-        folder=path,
+        path=path,
         motion_cond_dim=denoiser.motion_cond_dim,
-        x0_scale=videocrafter2_x0_scale(NUM_TRAIN_STEPS),
+        x0_scale=videocrafter2_x0_scale(),
         size_multiple=denoiser.size_multiple,
     )

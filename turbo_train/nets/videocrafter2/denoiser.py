@@ -6,13 +6,12 @@ from dataclasses import replace
 from typing import ClassVar, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from turbo_train.errors import UserError
 from turbo_train.nets.unet_denoiser import UNetDenoiser
-from turbo_train.nets.videocrafter2.unet import VideoCrafterUNet
-
-DEFAULT_FPS = 16  # T2V-Turbo's training data (arXiv 2405.18750, section 5)
+from turbo_train.nets.videocrafter2.blocks import ResBlock, SpatialTransformer, TemporalTransformer
+from turbo_train.nets.videocrafter2.unet import DEFAULT_FPS, VideoCrafterUNet
 
 
 class VideoCrafter2Denoiser(UNetDenoiser):
@@ -21,6 +20,7 @@ class VideoCrafter2Denoiser(UNetDenoiser):
     family: ClassVar[str] = "VideoCrafter2"
     cond_proj: ClassVar[str] = "time_cond_proj"
     motion_proj: ClassVar[str | None] = "motion_cond_proj"
+    recomputed: ClassVar[tuple[type[nn.Module], ...]] = (ResBlock, SpatialTransformer, TemporalTransformer)
     prediction_type = "epsilon"
     unet: VideoCrafterUNet
 
@@ -43,7 +43,7 @@ class VideoCrafter2Denoiser(UNetDenoiser):
         """Height and width of latents are multiples of this: every level but the last halves them."""
         return int(2 ** (len(self.unet.config.channel_mult) - 1))
 
-    def empty_with(self, time_cond_dim: int | None, motion_cond_dim: int | None) -> Self:
+    def empty(self, time_cond_dim: int | None, motion_cond_dim: int | None) -> Self:
         """A network of the same sizes with these conditions, on the meta device."""
         config = replace(self.unet.config, time_cond_proj_dim=time_cond_dim, motion_cond_proj_dim=motion_cond_dim)
         with torch.device("meta"):
@@ -59,11 +59,12 @@ class VideoCrafter2Denoiser(UNetDenoiser):
         timestep_cond_BE: Tensor | None = None,
         motion_cond_BE: Tensor | None = None,
     ) -> Tensor:
-        """Output of x's shape, in the network's dtype. ValueError: `check_conditions`'s.
+        """Output of x's shape, in the network's dtype. fps: a whole number, or a tensor of one per clip; None: 16.
 
+        ValueError: `check_conditions`'s. TypeError: another kind of fps.
         UserError for latents that the network cannot halve often enough.
         """
-        self.check_conditions(timestep_cond_BE, motion_cond_BE)
+        self.check_conditions(x_BCTHW, context_BLD, timestep_cond_BE, motion_cond_BE)
         height, width = x_BCTHW.shape[3:]
         if height % self.size_multiple or width % self.size_multiple:
             raise UserError(

@@ -16,7 +16,6 @@ from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
 
 ARCHITECTURE = "ViT-H-14"
-END_OF_TEXT = 49407
 
 
 @dataclass(frozen=True)

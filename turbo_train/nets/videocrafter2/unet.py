@@ -8,11 +8,11 @@ those of the published checkpoint. Shapes: B clips, T frames, N = B T, C channel
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from turbo_train.nets.videocrafter2.blocks import (
     GROUPS,
@@ -26,6 +26,7 @@ from turbo_train.nets.videocrafter2.blocks import (
 )
 
 INITIAL_HEADS = 8
+DEFAULT_FPS = 16  # T2V-Turbo's training data (arXiv 2405.18750, section 5)
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,11 @@ def sinusoidal_embedding(values_B: Tensor, channels: int) -> Tensor:
 
 
 class VideoCrafterUNet(nn.Module):
-    """The denoising network. checkpointing: recompute blocks in the backward pass instead of keeping them."""
+    """The denoising network."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         self.config = config
-        self.checkpointing = False
         base, wide = config.model_channels, 4 * config.model_channels
         self.time_embed = nn.Sequential(nn.Linear(base, wide), nn.SiLU(), nn.Linear(wide, wide))
         self.fps_embedding = nn.Sequential(nn.Linear(base, wide), nn.SiLU(), nn.Linear(wide, wide))
@@ -142,21 +142,24 @@ class VideoCrafterUNet(nn.Module):
         x_BCTHW: Tensor,
         t_B: Tensor,
         context_BLD: Tensor,
-        fps: int | Tensor = 16,
+        fps: int | Tensor = DEFAULT_FPS,
         timestep_cond_BE: Tensor | None = None,
         motion_cond_BE: Tensor | None = None,
     ) -> Tensor:
-        """The prediction in x's shape and the network's dtype. t_B: integer times. fps: a number, or one per clip."""
+        """The prediction in x's shape and the network's dtype. t_B: integer times.
+
+        fps: a whole number, or a tensor, of one per clip or one for all. TypeError for another kind of number.
+        """
         dtype = self.dtype
         batch, _, frames = x_BCTHW.shape[:3]
-        fps_B = fps.expand(batch) if isinstance(fps, Tensor) else torch.full_like(t_B, fps)
+        fps_B = fps.expand(batch) if isinstance(fps, Tensor) else torch.full_like(t_B, operator.index(fps))
         emb = self.embed(t_B, fps_B, timestep_cond_BE, motion_cond_BE)
         context = context_BLD.to(dtype)
         h = x_BCTHW.to(dtype).transpose(1, 2).flatten(0, 1)
         skips = []
-        for index, block in enumerate(self.input_blocks):
+        for level, block in enumerate(self.input_blocks):
             h = self._run(block, h, emb, context, frames)
-            if index == 0:
+            if level == 0:
                 h = self._run(self.init_attn, h, emb, context, frames)
             skips.append(h)
         h = self._run(self.middle_block, h, emb, context, frames)
@@ -167,18 +170,12 @@ class VideoCrafterUNet(nn.Module):
 
     def _run(self, block: nn.Module, h: Tensor, emb: Tensor, context: Tensor, frames: int) -> Tensor:
         for layer in block.children():
-            arguments: tuple[Tensor | int, ...]
             if isinstance(layer, ResBlock):
-                arguments = (h, emb, frames)
+                h = layer(h, emb, frames)
             elif isinstance(layer, SpatialTransformer):
-                arguments = (h, context)
+                h = layer(h, context)
             elif isinstance(layer, TemporalTransformer):
-                arguments = (h, frames)
+                h = layer(h, frames)
             else:
                 h = layer(h)
-                continue
-            if self.checkpointing and torch.is_grad_enabled():
-                h = checkpoint(layer, *arguments, use_reentrant=False)
-            else:
-                h = layer(*arguments)
         return h
