@@ -186,8 +186,11 @@ def _of_folder(folder: Path, kind: Kind) -> ModelEntry:
     )
 
 
-def _teacher_of(student_folder: Path) -> Source:
-    """What a student's config.json calls its teacher: a folder or checkpoint beside it, or a name of the table."""
+def _teacher_of(student_folder: Path) -> Source | None:
+    """What a student's config.json calls its teacher: a folder or checkpoint beside it, or a name of the table.
+
+    None where there is neither: loading says so.
+    """
     name = str(read_record(student_folder / "config.json").get("teacher", "teacher"))
     beside = student_folder.resolve().parent / name
     entry = None if beside.exists() else named(name)
@@ -195,6 +198,8 @@ def _teacher_of(student_folder: Path) -> Source:
         source = find_model(entry.name).source
         assert source is not None
         return source
+    if not beside.exists():
+        return None
     return Source("videocrafter2" if beside.is_file() else "diffusers", beside)
 
 

@@ -136,8 +136,20 @@ def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
         wrapped = [key for key in WRAPPERS if isinstance(content, dict) and isinstance(content.get(key), dict)]
         content = content[wrapped[0]] if isinstance(content, dict) and wrapped else content
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise UserError(found=f"{path} holds no state dict", expected="names and tensors", run_next="another file")
+        raise UserError(
+            found=f"{path} holds no state dict but {_contents(content)}",
+            expected=f"names and tensors, as they are or under {', '.join(WRAPPERS)}",
+            run_next="another file",
+        )
     return content
+
+
+def _contents(content: object) -> str:
+    """The first few things in a file, for a person who wants to know what it is."""
+    if not isinstance(content, dict):
+        return type(content).__name__
+    shown = [f"{key} ({type(value).__name__})" for key, value in content.items() if not isinstance(value, Tensor)]
+    return f"a dict with {', '.join(shown[:4])}{', ...' if len(shown) > 4 else ''}"
 
 
 def _check_text(path: Path) -> tuple[()]:
