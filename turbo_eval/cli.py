@@ -97,7 +97,7 @@ def _vbench(request: Request, as_json: bool) -> None:
 @app.command()
 def generate(
     context: typer.Context,
-    model: Annotated[str, typer.Option(help="A model's name or folder.")],
+    model: Annotated[str, typer.Option(help="A model's name, NAME@RECIPE, or folder.")],
     suite: Annotated[str | None, typer.Option(help="A suite's name (turbo-eval list suites) or file.")] = None,
     prompts: Annotated[
         list[str] | None, typer.Option("--prompt", help="A prompt, instead of a suite; may be given several times.")
@@ -229,7 +229,7 @@ def _list(what: str, as_json: bool) -> None:
 
 @app.command()
 def show(
-    model: Annotated[str, typer.Argument(help="A model's name or folder.")],
+    model: Annotated[str, typer.Argument(help="A model's name, NAME@RECIPE, or folder.")],
     as_json: options.Json = False,
 ) -> None:
     """Show one model: where it lies, how it is run, how it was made."""
