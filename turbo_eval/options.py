@@ -20,7 +20,8 @@ from turbo_train.sampling.setting import DTYPES
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 Model = Annotated[
-    str | None, typer.Option(help="A model's name, NAME@RECIPE, or folder. With --videos: the clips' name in the table.")
+    str | None,
+    typer.Option(help="A model's name, NAME@RECIPE, or folder. With --videos: the clips' name in the table."),
 ]
 Against = Annotated[str | None, typer.Option(help="A second model to compare with, in its own steps and guidance.")]
 Videos = Annotated[Path | None, typer.Option(help="Score the clips of this folder instead of running --model.")]
