@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -88,11 +89,11 @@ class Contestant:
 
 def contestants_of(request: Request) -> tuple[Contestant, ...]:
     """One or two contestants, the model first. UserError for an unknown model, or twice the same one."""
+    found = _find_all(request)
+    first = _first(request, found)
     if request.against is None:
-        return (_first(request),)
-    _require_both(request)
-    first = _first(request)
-    second = _fitted(find_model(request.against), request)
+        return (first,)
+    second = _fitted(found[request.against], request)
     name = f"{second.label}{_suffix(second, request)}"
     if name == first.name:
         raise UserError(
@@ -103,24 +104,23 @@ def contestants_of(request: Request) -> tuple[Contestant, ...]:
     return first, Contestant(name, second)
 
 
-def _require_both(request: Request) -> None:
-    """UserError that names what is missing of both models at once."""
-    errors = []
-    for name in filter(None, (request.model if request.videos is None else None, request.against)):
-        try:
-            find_model(name)
-        except UserError as error:
-            errors.append(error)
-    if len(errors) == 2:
-        a, b = errors
-        raise UserError(
-            found=f"{a.found}; and {b.found}",
-            expected=a.expected if a.expected == b.expected else f"{a.expected}; and {b.expected}",
-            run_next=a.run_next if a.run_next == b.run_next else f"{a.run_next}; and {b.run_next}",
-        )
+def _find_all(request: Request) -> dict[str, ModelEntry]:
+    """The models by what the command line calls them. UserError that names what is missing of both at once."""
+    found, errors = {}, []
+    for name in (request.model if request.videos is None else None, request.against):
+        if name is not None:
+            try:
+                found[name] = find_model(name)
+            except UserError as error:
+                errors.append(error)
+    if errors:
+        parts = ([getattr(error, part) for error in errors] for part in ("found", "expected", "run_next"))
+        what, expected, run_next = ("; and ".join(dict.fromkeys(texts)) for texts in parts)
+        raise UserError(found=what, expected=expected, run_next=run_next)
+    return found
 
 
-def _first(request: Request) -> Contestant:
+def _first(request: Request, found: Mapping[str, ModelEntry]) -> Contestant:
     if request.videos is not None:
         options = (request.num_steps, request.guidance_scale, request.frames, request.size, request.fps, request.dtype)
         if any(value is not None for value in options):
@@ -136,7 +136,7 @@ def _first(request: Request) -> Contestant:
             expected="a model to run or a folder of clips to score",
             run_next="turbo-eval list models",
         )
-    entry = _fitted(find_model(request.model), request)
+    entry = _fitted(found[request.model], request)
     name, setting = f"{entry.label}{_suffix(entry, request)}", entry.setting
     if request.num_steps is not None and request.num_steps != setting.num_steps:
         name, setting = f"{name}-{request.num_steps}steps", replace(setting, num_steps=request.num_steps)

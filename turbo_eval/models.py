@@ -22,7 +22,7 @@ from turbo_eval.model_table import (
     teacher,
 )
 from turbo_train.errors import UserError, near
-from turbo_train.nets.source import RECORD, Source
+from turbo_train.nets.source import RECORD, Source, teacher_at
 from turbo_train.sampling.setting import Setting
 from turbo_train.weights.check import expected_sha256
 from turbo_train.weights.hashes import file_sha256
@@ -193,14 +193,9 @@ def _teacher_of(student_folder: Path) -> Source | None:
     """
     name = str(read_record(student_folder / "config.json").get("teacher", "teacher"))
     beside = student_folder.resolve().parent / name
-    entry = None if beside.exists() else named(name)
-    if entry is not None:
-        source = find_model(entry.name).source
-        assert source is not None
-        return source
-    if not beside.exists():
-        return None
-    return Source("videocrafter2" if beside.is_file() else "diffusers", beside)
+    if beside.exists():
+        return teacher_at(beside)
+    return find_model(name).source if named(name) else None
 
 
 def _with_guidance(entry: ModelEntry) -> ModelEntry:

@@ -29,11 +29,6 @@ def load_base(source: Source, sizes: CheckpointConfig | None = None, *, with_une
     )
 
 
-def teacher_at(path: Path) -> Source:
-    """The source of a teacher by what lies there: a file is a VideoCrafter2 checkpoint, a folder is in diffusers'."""
-    return Source("videocrafter2" if path.is_file() else "diffusers", path)
-
-
 def teacher_sha256(path: Path) -> str:
     """Of a checkpoint's bytes, or of the weight files that are read of a folder."""
     return file_sha256(path) if path.is_file() else weights_sha256(path)

@@ -80,3 +80,8 @@ class Source:
         for name, path in self.files():
             digest.update(f"{name} {file_sha256(path)}\n".encode())
         return digest.hexdigest()
+
+
+def teacher_at(path: Path) -> Source:
+    """The source of a teacher by what lies there: a file is a VideoCrafter2 checkpoint, a folder is in diffusers'."""
+    return Source("videocrafter2" if path.is_file() else "diffusers", path)

@@ -21,11 +21,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from turbo_train.errors import UserError
-from turbo_train.nets.base import load_base, teacher_at, teacher_sha256
+from turbo_train.nets.base import load_base, teacher_sha256
 from turbo_train.nets.folder_files import first_line, remedy
 from turbo_train.nets.lora import inject, load_lora, lora_weights, merge
 from turbo_train.nets.model import Model
-from turbo_train.nets.source import Source
+from turbo_train.nets.source import Source, teacher_at
 from turbo_train.nets.student_config import (
     CONFIG_FILE,
     StudentConfig,

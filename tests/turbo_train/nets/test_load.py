@@ -18,13 +18,13 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from turbo_train.errors import UserError
-from turbo_train.nets.base import load_base, teacher_at
+from turbo_train.nets.base import load_base
 from turbo_train.nets.load import load_model
 from turbo_train.nets.lora_list import list_layers, list_shapes
 from turbo_train.nets.model import Model
 from turbo_train.nets.modelscope import ModelScopeDenoiser
 from turbo_train.nets.projection import replayed, seeded
-from turbo_train.nets.source import ClipFormat, Source
+from turbo_train.nets.source import ClipFormat, Source, teacher_at
 from turbo_train.nets.unet_denoiser import unet_denoiser_of
 from turbo_train.nets.videocrafter2.unet import UNetConfig
 

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from turbo_train.errors import UserError
-from turbo_train.nets.base import teacher_at
 from turbo_train.nets.lora import lora_weights
 from turbo_train.nets.model import Model
 from turbo_train.nets.modelscope import ModelScopeDenoiser
+from turbo_train.nets.source import teacher_at
 from turbo_train.nets.student import load_student, new_student, save_student, trainable_parameters
 from turbo_train.nets.student_config import read_student_config
 from turbo_train.nets.teacher import load_teacher, weights_sha256
