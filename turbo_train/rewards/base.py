@@ -1,61 +1,177 @@
-"""What is a reward model? Two protocols, and what every implementation shares.
+"""What is a reward model? What every family of them shares, for training and for scoring.
 
-score = cosine(features of the frames, features of the text), without temperature (T2V-Turbo, arXiv
-2405.18750, section 4.1). Frames are in [0, 1] and carry gradients; text never does, and is encoded once
-per prompt. Row i of the frames is always scored with text i.
-Shape legend: N images, B clips, T frames, C channels, H, W pixels, L tokens, D features.
+score = cosine(features of the frames, features of the text), without temperature (T2V-Turbo, arXiv 2405.18750,
+section 4.1). Frames are in [0, 1] and carry gradients; weights and text never do. A text is encoded once per prompt.
+Row i of the frames is always scored with text i. Differs: T2V-Turbo's code repeats the texts block-wise and the frames
+clip-wise, so that beyond one clip in a batch most frames meet another clip's text.
+Shape legend: N images or clips, B clips, T frames, C channels, H, W pixels, L tokens, D features.
 """
 
 from __future__ import annotations
 
+import warnings
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-Tokenize = Callable[[Sequence[str]], Tensor]
-"""Texts to (N, L) int64 token ids."""
+from turbo_train.errors import UserError
+from turbo_train.nets.recompute import recompute
+from turbo_train.rewards.preprocess import Preprocess
+from turbo_train.rewards.tokens import Tokenizer
 
+Kind = Literal["image", "video"]
 TEXTS_KEPT = 4096  # prompts whose features are kept; training captions would fill the memory without a bound
+TEXTS_AT_ONCE = 64
+ROWS = 64  # images or clips in one forward pass; large models are given fewer (table.py)
+SLACK = 1e-3  # what frames may exceed [0, 1] by: rounding of float16
 
 
-@runtime_checkable
-class ImageTextModel(Protocol):
-    """An image reward: every frame is scored by itself."""
+class BadFrames(UserError):
+    """Frames that no reward can score: not finite, or not in [0, 1]."""
 
-    def image_features(self, frames_NCHW: Tensor) -> Tensor:
-        """(N, C, H, W) frames in [0, 1] to (N, D) features of length 1; differentiable."""
-        ...
+
+class RewardModel(nn.Module, ABC):
+    """Frozen, in eval mode whatever it is part of, text features cached.
+
+    kind: whether a frame or a clip has a score. frames: how many of a clip a video reward sees; None: any number.
+    rows: images or clips in one forward pass, which bounds the memory; results do not depend on it but for rounding.
+    """
+
+    kind: ClassVar[Kind]
+    blocks: ClassVar[tuple[type[nn.Module], ...]] = ()
+    """The layers that gradient checkpointing computes again in the backward pass."""
+
+    def __init__(self, net: nn.Module, preprocess: Preprocess, tokenizer: Tokenizer, frames: int | None = None) -> None:
+        super().__init__()
+        self.net = net.requires_grad_(False).eval()
+        self.preprocess = preprocess
+        self.tokenizer = tokenizer
+        self.frames = frames
+        self.rows = ROWS
+        self._texts = TextCache(self._encode_texts)
+
+    # ------------------------------------------------------------------------------------ what a family fills in
+
+    @abstractmethod
+    def see(self, pixels: Tensor) -> Tensor:
+        """Preprocessed (N, C, H, W) images or (N, T, C, H, W) clips, in the weights' dtype, to (N, D) of any length."""
+
+    @abstractmethod
+    def read(self, ids_NL: Tensor) -> Tensor:
+        """Token ids to (N, D) of any length."""
+
+    # ------------------------------------------------------------------------------------------- what users call
+
+    @abstractmethod
+    def score_clips(
+        self, clips_BTCHW: Tensor, texts: Sequence[str], generator: torch.Generator | None = None
+    ) -> Tensor:
+        """(B,) the score of clip i with text i; differentiable in the clips."""
+
+    def features(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """(N, D) features of length 1, in float32 or better; differentiable in the pixels, `rows` at a time.
+
+        pixels: (N, C, H, W) or (N, T, C, H, W) in [0, 1], any size. generator: draws the places of random crops.
+        """
+        check_frames(pixels)
+        parts = pixels.split(self.rows)
+        return torch.cat([unit(self.see(self.preprocess.of(part, generator).to(self.dtype))) for part in parts])
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
-        """(N, D) features of length 1, without gradient."""
-        ...
+        """(N, D) features of length 1, without gradient. Warns, once for each, of prompts beyond the text limit."""
+        return self._texts(texts).to(self.device)
 
-    def score(self, frames_NCHW: Tensor, texts: Sequence[str]) -> Tensor:
-        """(N,) cosine of frame i with text i; differentiable in the frames."""
-        ...
+    def score(self, pixels: Tensor, texts: Sequence[str], generator: torch.Generator | None = None) -> Tensor:
+        """(N,) cosine of image or clip i with text i; differentiable in the pixels."""
+        return cosine(self.features(pixels, generator), self.text_features(texts))
+
+    def too_long(self, texts: Sequence[str]) -> list[str]:
+        """The texts that do not fit into the text tower, in their order, each once."""
+        return [text for text in dict.fromkeys(texts) if self.tokenizer.lost_words(text)]
+
+    def use_checkpointing(self) -> RewardModel:
+        """Compute the blocks again in the backward pass, in place of keeping what they have computed."""
+        recompute(self.net, self.blocks)
+        return self
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return next(p.dtype for p in self.net.parameters() if p.is_floating_point())
+
+    @property
+    def device(self) -> torch.device:
+        """Of the weights."""
+        return next(self.net.parameters()).device
+
+    def train(self, mode: bool = True) -> RewardModel:
+        """A reward stays in eval mode."""
+        return self
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RewardModel:
+        self._texts.clear()  # their features had the old precision
+        super()._apply(fn, recurse)
+        return self
+
+    def _encode_texts(self, texts: Sequence[str]) -> Tensor:
+        if cut := self.too_long(texts):
+            warnings.warn(cut_message(cut, self.tokenizer.length), stacklevel=2)
+        ids = self.tokenizer(texts).to(self.device)
+        return torch.cat([unit(self.read(part)) for part in ids.split(TEXTS_AT_ONCE)])
 
 
-@runtime_checkable
-class VideoTextModel(Protocol):
-    """A video reward: a clip is scored as a whole."""
+class ImageReward(RewardModel):
+    """A reward that scores every frame by itself; a clip's score is the mean over its frames."""
 
-    frames: int
+    kind = "image"
 
-    def video_features(self, clips_BTCHW: Tensor) -> Tensor:
-        """(B, T, C, H, W) clips in [0, 1] to (B, D) features of length 1; differentiable."""
-        ...
+    def score_clips(
+        self, clips_BTCHW: Tensor, texts: Sequence[str], generator: torch.Generator | None = None
+    ) -> Tensor:
+        """(B,) mean over the frames of clip i of their cosine with text i; differentiable in the clips."""
+        batch, frames = clips_BTCHW.shape[:2]
+        seen_BTD = self.features(clips_BTCHW.flatten(0, 1), generator).unflatten(0, (batch, frames))
+        said_BD = self.text_features(texts)
+        if len(said_BD) != batch:
+            raise ValueError(f"{batch} clips but {len(said_BD)} texts: one text for each is needed")
+        return (seen_BTD * said_BD.to(seen_BTD)[:, None]).sum(-1).mean(1)
 
-    def text_features(self, texts: Sequence[str]) -> Tensor:
-        """(B, D) features of length 1, without gradient."""
-        ...
 
-    def score(self, clips_BTCHW: Tensor, texts: Sequence[str]) -> Tensor:
+class VideoReward(RewardModel):
+    """A reward that scores a clip as a whole."""
+
+    kind = "video"
+
+    def score_clips(
+        self, clips_BTCHW: Tensor, texts: Sequence[str], generator: torch.Generator | None = None
+    ) -> Tensor:
         """(B,) cosine of clip i with text i; differentiable in the clips."""
-        ...
+        return self.score(clips_BTCHW, texts, generator)
+
+
+def check_frames(pixels: Tensor) -> None:
+    """BadFrames for values that are not finite or not in [0, 1]; ValueError for an empty tensor or integers."""
+    if pixels.numel() == 0 or not pixels.is_floating_point():
+        raise ValueError(f"frames are {tuple(pixels.shape)} {pixels.dtype}; floats in [0, 1] are needed")
+    low, high = (float(bound) for bound in torch.aminmax(pixels.detach()))  # both are NaN where one value is
+    if low >= -SLACK and high <= 1 + SLACK:
+        return
+    rows = pixels.detach().flatten(1)
+    if bad := (~rows.isfinite().all(1)).nonzero().flatten().tolist():
+        raise BadFrames(
+            found=f"frames that are not finite, in row{'s' * (len(bad) > 1)} {', '.join(map(str, bad[:8]))}",
+            expected="finite values in [0, 1]",
+        )
+    raise BadFrames(
+        found=f"frames with values from {low:g} to {high:g}",
+        expected="values in [0, 1]",
+        run_next="frames / 255 for bytes, (frames + 1) / 2 for the output of a decoder, then clamp(0, 1)",
+    )
 
 
 def unit(features: Tensor) -> Tensor:
@@ -68,6 +184,13 @@ def cosine(seen_ND: Tensor, said_ND: Tensor) -> Tensor:
     if seen_ND.shape != said_ND.shape:
         raise ValueError(f"{len(seen_ND)} images or clips but {len(said_ND)} texts: one text for each is needed")
     return (seen_ND * said_ND.to(seen_ND)).sum(-1)
+
+
+def cut_message(texts: Sequence[str], length: int, shown: int = 5) -> str:
+    """What to say of prompts that a text tower does not see to their end."""
+    more = f" and {len(texts) - shown} more" if len(texts) > shown else ""
+    named = ", ".join(repr(text if len(text) <= 80 else f"{text[:77]}...") for text in texts[:shown])
+    return f"{len(texts)} prompt{'s' * (len(texts) > 1)} cut at {length} tokens: {named}{more}"
 
 
 class TextCache:

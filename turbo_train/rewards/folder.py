@@ -7,18 +7,17 @@ config.json: {"format": 1, "class": ..., "model_cfg": the network's constructor 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from turbo_train.errors import UserError
-from turbo_train.rewards.base import Tokenize
+from turbo_train.rewards.table import FOLDER_FILES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -37,19 +36,9 @@ class Stored:
     tokenizer: PreTrainedTokenizerFast
 
 
-def tokenize_with(tokenizer: PreTrainedTokenizerFast, length: int) -> Tokenize:
-    """Texts to (N, length) ids: padded, or cut with the end token kept."""
-
-    def tokenize(texts: Sequence[str]) -> Tensor:
-        ids = tokenizer(list(texts), padding="max_length", truncation=True, max_length=length)["input_ids"]
-        return torch.tensor(ids, dtype=torch.int64)
-
-    return tokenize
-
-
 def read_folder(folder: Path, kind: str) -> Stored:
     """Read a model of class `kind`. A missing or foreign file is a UserError that names it."""
-    for name in ("config.json", "model.safetensors", "tokenizer/tokenizer.json"):
+    for name in FOLDER_FILES:
         if not (folder / name).is_file():
             raise UserError(
                 found=f"no {name} in {folder}",

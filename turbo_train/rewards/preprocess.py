@@ -21,13 +21,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from turbo_train.errors import UserError
+from turbo_train.rewards.modes import MODES, Crop, Mode
 
 Triplet = tuple[float, float, float]
 CLIP_MEAN: Triplet = (0.48145466, 0.4578275, 0.40821073)  # open_clip.constants.OPENAI_DATASET_MEAN
 CLIP_STD: Triplet = (0.26862954, 0.26130258, 0.27577711)
 IMAGENET_MEAN: Triplet = (0.485, 0.456, 0.406)  # used by ViCLIP and InternVideo2
 IMAGENET_STD: Triplet = (0.229, 0.224, 0.225)
-MODES = ("squash", "shortest", "longest")
 
 
 def resize(frames_NCHW: Tensor, height_px: int, width_px: int) -> Tensor:
@@ -75,7 +75,8 @@ class Preprocess:
     size_px: int
     mean: Triplet
     std: Triplet
-    mode: str = "squash"
+    mode: Mode = "squash"
+    crop: Crop = "centre"
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -84,6 +85,13 @@ class Preprocess:
                 expected=f"one of {', '.join(MODES)}",
                 run_next="correct preprocess_cfg in the model's config.json",
             )
+
+    def of(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Images (N, 3, H, W) or clips (N, T, 3, H, W) in [0, 1], their last two sides size_px, normalised.
+
+        generator: draws the places of random crops, one for each image or clip.
+        """
+        return self(pixels.flatten(0, -4)).unflatten(0, pixels.shape[:-3])
 
     def __call__(self, frames_NCHW: Tensor) -> Tensor:
         """(N, 3, size_px, size_px), normalised."""

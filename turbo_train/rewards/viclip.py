@@ -11,7 +11,7 @@ Shape legend: B clips, T frames, C channels, H, W pixels, P patches per frame, L
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from turbo_train.errors import UserError
-from turbo_train.rewards.base import TextCache, Tokenize, cosine, unit
-from turbo_train.rewards.folder import REBUILD, load_weights, read_folder, tokenize_with
+from turbo_train.rewards.base import VideoReward
+from turbo_train.rewards.folder import REBUILD, load_weights, read_folder
 from turbo_train.rewards.preprocess import Preprocess, preprocess_from
+from turbo_train.rewards.tokens import Pieces, Tokenizer
 
 KIND = "ViCLIP"
 
@@ -206,43 +207,31 @@ def new_viclip(model_cfg: Mapping[str, Any]) -> ViCLIP:
         ) from error
 
 
-class ViCLIPModel(nn.Module):
-    """A VideoTextModel around ViCLIP: frozen, in eval mode, text features cached."""
+class ViCLIPModel(VideoReward):
+    """A video reward around ViCLIP."""
 
-    def __init__(self, net: ViCLIP, preprocess: Preprocess, tokenize: Tokenize) -> None:
-        super().__init__()
-        self.net = net.requires_grad_(False).eval()
-        self.preprocess = preprocess
-        self.tokenize = tokenize
-        self.frames = net.vision_encoder.temporal_positional_embedding.shape[1]
-        self._texts = TextCache(self._encode_texts)
+    net: ViCLIP
+    blocks = (Block,)
 
-    def _encode_texts(self, texts: Sequence[str]) -> Tensor:
-        return unit(self.net.text_encoder(self.tokenize(texts).to(self.net.temp.device)))
+    def __init__(self, net: ViCLIP, preprocess: Preprocess, tokenizer: Tokenizer) -> None:
+        super().__init__(net, preprocess, tokenizer, net.vision_encoder.temporal_positional_embedding.shape[1])
 
-    def video_features(self, clips_BTCHW: Tensor) -> Tensor:
-        """(B, T, 3, H, W) clips in [0, 1] to (B, D) features of length 1; differentiable."""
-        frames = self.preprocess(clips_BTCHW.flatten(0, 1)).to(self.net.temp.dtype)
-        return unit(self.net.vision_encoder(frames.view(*clips_BTCHW.shape[:2], *frames.shape[1:])))
+    def see(self, pixels: Tensor) -> Tensor:
+        """(N, T, 3, size, size) normalised clips to (N, D)."""
+        features: Tensor = self.net.vision_encoder(pixels)
+        return features
 
-    def text_features(self, texts: Sequence[str]) -> Tensor:
-        """(B, D) features of length 1, without gradient."""
-        return self._texts(texts).to(self.net.temp.device)
-
-    def score(self, clips_BTCHW: Tensor, texts: Sequence[str]) -> Tensor:
-        """(B,) cosine of clip i with text i; differentiable in the clips."""
-        return cosine(self.video_features(clips_BTCHW), self.text_features(texts))
-
-    def train(self, mode: bool = True) -> ViCLIPModel:
-        """A reward stays in eval mode, whatever it is part of."""
-        return self
+    def read(self, ids_NL: Tensor) -> Tensor:
+        """(N, L) ids to (N, D)."""
+        features: Tensor = self.net.text_encoder(ids_NL)
+        return features
 
 
 def wrap_viclip(
-    net: ViCLIP, model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any], tokenize: Tokenize
+    net: ViCLIP, model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any], tokenizer: Tokenizer
 ) -> ViCLIPModel:
     """The model around a network, its preprocessing read from the configs."""
-    return ViCLIPModel(net, preprocess_from(preprocess_cfg, int(model_cfg["vision"]["input_resolution"])), tokenize)
+    return ViCLIPModel(net, preprocess_from(preprocess_cfg, int(model_cfg["vision"]["input_resolution"])), tokenizer)
 
 
 def load_viclip(folder: Path, device: torch.device | str = "cpu") -> ViCLIPModel:
@@ -250,5 +239,5 @@ def load_viclip(folder: Path, device: torch.device | str = "cpu") -> ViCLIPModel
     stored = read_folder(folder, KIND)
     net = new_viclip(stored.model_cfg)
     load_weights(net, stored.weights, folder)
-    tokenize = tokenize_with(stored.tokenizer, int(stored.model_cfg["text"]["context_length"]))
-    return wrap_viclip(net, stored.model_cfg, stored.preprocess_cfg, tokenize).to(device)
+    tokenizer = Pieces(stored.tokenizer, int(stored.model_cfg["text"]["context_length"]))
+    return wrap_viclip(net, stored.model_cfg, stored.preprocess_cfg, tokenizer).to(device)

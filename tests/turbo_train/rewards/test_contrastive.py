@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from turbo_train.errors import UserError
-from turbo_train.rewards.folder import tokenize_with
 from turbo_train.rewards.openclip import load_openclip
+from turbo_train.rewards.tokens import Pieces
 from turbo_train.rewards.viclip import load_viclip
 from turbo_train.world.build import contrastive, contrastive_data, retrieval
 from turbo_train.world.build.fit import Fit
@@ -82,7 +82,7 @@ def test_the_table_keeps_judges_and_rewards_apart() -> None:
 
 
 def test_meanings_number_what_a_model_can_see() -> None:
-    tokenize = tokenize_with(build_tokenizer(), MAX_TOKENS)
+    tokenize = Pieces(build_tokenizer(), MAX_TOKENS)
     clip = contrastive_data.make_pairs(24, 7, tokenize, motion_seen=True)
     frame = contrastive_data.make_pairs(24, 7, tokenize, motion_seen=False)
     assert torch.equal(clip.frames_NTCHW, frame.frames_NTCHW)

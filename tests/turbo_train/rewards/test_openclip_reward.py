@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from turbo_train.errors import UserError
-from turbo_train.rewards.base import ImageTextModel, TextCache
+from turbo_train.rewards.base import ImageReward, TextCache
 from turbo_train.rewards.folder import write_folder
 from turbo_train.rewards.openclip import KIND, OpenClipModel, load_openclip, new_clip
 from turbo_train.rewards.viclip import load_viclip
@@ -42,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_folder_is_the_model_that_was_saved(folder: Path, tmp_path: Path) -> None:
     model = load_openclip(folder)
-    assert isinstance(model, ImageTextModel)
+    assert isinstance(model, ImageReward)
     stored = load_file(folder / "model.safetensors")
     assert {v.dtype for v in stored.values()} == {torch.float16}
     assert all(torch.equal(value.half(), stored[key]) for key, value in model.net.state_dict().items())
@@ -56,7 +56,7 @@ def test_score_is_open_clips_own_cosine(folder: Path) -> None:
     model = load_openclip(folder)
     frames = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        logits, _ = model.net.get_logits((frames - 0.5) / 0.3, model.tokenize(TEXTS))
+        logits, _ = model.net.get_logits((frames - 0.5) / 0.3, model.tokenizer(TEXTS))
         score = model.score(frames, TEXTS)
     torch.testing.assert_close(score, logits.diagonal() / model.net.logit_scale.exp(), atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(model.score(frames.flip(0), TEXTS[::-1]).flip(0), score, atol=1e-6, rtol=1e-5)

@@ -11,7 +11,7 @@ import torch
 from golden import fill
 
 from turbo_train.errors import UserError
-from turbo_train.rewards.base import VideoTextModel, cosine, unit
+from turbo_train.rewards.base import VideoReward, cosine, unit
 from turbo_train.rewards.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from turbo_train.rewards.viclip import TextConfig, ViCLIP, ViCLIPModel, VisionConfig, new_viclip
 
@@ -87,18 +87,28 @@ def test_full_size_has_the_published_keys_and_shapes() -> None:
     assert sum(p.numel() for p in model.parameters()) == 427_590_145
 
 
-def ids_of(texts: Sequence[str]) -> torch.Tensor:
-    """A toy tokenizer: start 94, one id per letter, end 95 (the largest)."""
-    return torch.tensor([([94, *(ord(c) % 90 + 1 for c in text[:9]), 95] + [0] * 12)[:12] for text in texts])
+class Letters:
+    """A small tokenizer: start 94, one id per letter, end 95 (the largest)."""
+
+    length = 12
+
+    def __call__(self, texts: Sequence[str]) -> torch.Tensor:
+        return torch.tensor([([94, *(ord(c) % 90 + 1 for c in text[:10]), 95] + [0] * 12)[:12] for text in texts])
+
+    def lost_words(self, text: str) -> str:
+        return text[10:]
+
+    def knows(self, text: str) -> bool:
+        return True
 
 
 @pytest.fixture
 def model(net) -> ViCLIPModel:
-    return ViCLIPModel(net, Preprocess(28, IMAGENET_MEAN, IMAGENET_STD, "shortest"), ids_of)
+    return ViCLIPModel(net, Preprocess(28, IMAGENET_MEAN, IMAGENET_STD, "shortest"), Letters())
 
 
 def test_clips_meet_their_own_texts_in_any_batch(model) -> None:
-    assert isinstance(model, VideoTextModel)
+    assert isinstance(model, VideoReward)
     clips = torch.rand(3, 4, 3, 28, 30, generator=torch.Generator().manual_seed(0))
     texts = ["one", "two", "three"]
     together = model.score(clips, texts)
@@ -114,7 +124,7 @@ def test_score_is_differentiable_in_pixels_and_frozen_in_weights(golden, net) ->
     meta, _ = golden
     double = new_viclip({"vision": vars(net_vision(meta)), "text": vars(net_text(meta))}).double()
     double.load_state_dict(net.state_dict())
-    model = ViCLIPModel(double, Preprocess(28, IMAGENET_MEAN, IMAGENET_STD, "shortest"), ids_of).train()
+    model = ViCLIPModel(double, Preprocess(28, IMAGENET_MEAN, IMAGENET_STD, "shortest"), Letters()).train()
     assert not model.net.training
     generator = torch.Generator().manual_seed(1)
     clips = torch.rand(1, 4, 3, 30, 34, generator=generator, dtype=torch.float64, requires_grad=True)

@@ -23,8 +23,9 @@ from torch.nn import functional as F
 from turbo_train.errors import UserError
 from turbo_train.rewards import openclip, viclip
 from turbo_train.rewards.base import unit
-from turbo_train.rewards.folder import tokenize_with, write_folder
+from turbo_train.rewards.folder import write_folder
 from turbo_train.rewards.openclip import OpenClipModel
+from turbo_train.rewards.tokens import Pieces
 from turbo_train.rewards.viclip import ViCLIPModel
 from turbo_train.world.build.contrastive_data import Pairs, augment, make_pairs
 from turbo_train.world.build.fit import Fit, Report, fit
@@ -112,9 +113,9 @@ class TwoTowers(nn.Module):
 
     def wrapped(self) -> OpenClipModel | ViCLIPModel:
         """The frozen model that scores; it shares the network."""
-        tokenize = tokenize_with(build_tokenizer(), MAX_TOKENS)
+        tokenizer = Pieces(build_tokenizer(), MAX_TOKENS)
         wrap: Callable[..., OpenClipModel | ViCLIPModel] = viclip.wrap_viclip if self.video else openclip.wrap_clip
-        return wrap(self.net, self.cfg, PREPROCESS, tokenize)
+        return wrap(self.net, self.cfg, PREPROCESS, tokenizer)
 
 
 def info_nce(
@@ -171,8 +172,7 @@ def train_contrastive(
     plan = plan or plan_of(name)
     torch.manual_seed(plan.fit.seed)
     towers = TwoTowers(plan.towers).to(device)
-    tokenize = tokenize_with(build_tokenizer(), MAX_TOKENS)
-    pairs = make_pairs(clips, plan.data_seed, tokenize, motion_seen=plan.towers.video)
+    pairs = make_pairs(clips, plan.data_seed, Pieces(build_tokenizer(), MAX_TOKENS), motion_seen=plan.towers.video)
 
     def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         return batch_loss(towers, pairs, plan.batch, generator)

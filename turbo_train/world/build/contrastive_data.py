@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from turbo_train.rewards.base import Tokenize
+from turbo_train.rewards.tokens import Tokenizer
 from turbo_train.world.build.clips import make_clips
 from turbo_train.world.captions import Said, parse, say, truth
 from turbo_train.world.scene import BACKGROUNDS, COLOURS, MOTIONS, RELATIONS, SHAPES, split_of
@@ -92,7 +92,7 @@ def nearly_right(rng: np.random.Generator, said: Said, motion_seen: bool) -> lis
     return found
 
 
-def make_pairs(count: int, seed: int, tokenize: Tokenize, motion_seen: bool) -> Pairs:
+def make_pairs(count: int, seed: int, tokenize: Tokenizer, motion_seen: bool) -> Pairs:
     """`count` training clips with their own caption and HARD_NEGATIVES nearly right ones."""
     clips = make_clips(count, seed, split="train", pair_share=PAIR_SHARE)
     rng = np.random.default_rng([seed, 1])

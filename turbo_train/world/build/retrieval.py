@@ -10,13 +10,13 @@ Shape legend: N clips, M captions, D features, T frames, C channels, H, W pixels
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import product
 
 import torch
 from torch import Tensor
 
-from turbo_train.rewards.base import ImageTextModel, VideoTextModel
+from turbo_train.rewards.base import RewardModel
 from turbo_train.world.build.clips import make_clips
 from turbo_train.world.build.contrastive_data import augment
 from turbo_train.world.captions import (
@@ -68,19 +68,14 @@ def _singles(said: Sequence[Said]) -> list[Single]:
     return [(str(s.things[0][0]), str(s.things[0][1]), str(s.motion), str(s.background)) for s in said]
 
 
-def features_of(model: ImageTextModel | VideoTextModel, frames_NTCHW: Tensor, chunk: int = 100) -> Tensor:
+def features_of(model: RewardModel, frames_NTCHW: Tensor) -> Tensor:
     """(N, D) features of clips in [0, 1]; of their middle frames for an image model."""
-    encode: Callable[[Tensor], Tensor]
-    if isinstance(model, VideoTextModel):
-        encode = model.video_features
-    else:
-        encode, frames_NTCHW = model.image_features, frames_NTCHW[:, frames_NTCHW.shape[1] // 2]
-    return torch.cat([encode(part) for part in torch.split(frames_NTCHW, chunk)])
+    return model.features(frames_NTCHW if model.kind == "video" else frames_NTCHW[:, frames_NTCHW.shape[1] // 2])
 
 
 @torch.no_grad()
 def measure_retrieval(
-    model: ImageTextModel | VideoTextModel, clips: int | None = None, device: torch.device | str = "cpu"
+    model: RewardModel, clips: int | None = None, device: torch.device | str = "cpu"
 ) -> dict[str, float]:
     """Shares in [0, 1] of right choices on held-out scenes; see the module's first lines."""
     clips = clips or CLIPS
@@ -95,7 +90,7 @@ def measure_retrieval(
     noised = (blurred @ said.T).argmax(1)
     figures["noised"] = _share([gallery[i] == k for i, k in zip(noised, kinds, strict=True)])
     for place, (name, values) in enumerate(ATTRIBUTES.items()):
-        if name == "motion" and not isinstance(model, VideoTextModel):
+        if name == "motion" and model.kind == "image":
             continue
         right = []
         for feature, kind in zip(seen, kinds, strict=True):
@@ -106,9 +101,7 @@ def measure_retrieval(
 
 
 @torch.no_grad()
-def relation_accuracy(
-    model: ImageTextModel | VideoTextModel, clips: int = CLIPS // 2, device: torch.device | str = "cpu"
-) -> float:
+def relation_accuracy(model: RewardModel, clips: int = CLIPS // 2, device: torch.device | str = "cpu") -> float:
     """Share of two-object scenes whose right caption beats the three with another order or relation."""
     pairs = make_clips(clips, SEED + 1, pair_share=1.0)
     seen = features_of(model, pairs.frames_BTCHW.to(device).float() / 255)

@@ -35,7 +35,7 @@ class ImageJudge:
     def image_features(self, frames_NCHW: FloatArray) -> FloatArray:
         """(N, D) features of length 1 of frames in [0, 1]."""
         with torch.inference_mode():
-            features = self.model.image_features(torch.from_numpy(frames_NCHW))
+            features = self.model.features(torch.from_numpy(frames_NCHW))
         return np.asarray(features.float().cpu().numpy(), np.float32)
 
 
@@ -44,12 +44,13 @@ class VideoJudge:
 
     def __init__(self, model: ViCLIPModel, encoder_id: str) -> None:
         self.model, self.encoder_id = model, encoder_id
+        assert model.frames is not None
         self.num_frames = model.frames
 
     def video_features(self, frames_TCHW: FloatArray) -> FloatArray:
         """(D,) feature of length 1 of a clip in [0, 1]."""
         with torch.inference_mode():
-            features = self.model.video_features(torch.from_numpy(np.ascontiguousarray(frames_TCHW))[None])
+            features = self.model.features(torch.from_numpy(np.ascontiguousarray(frames_TCHW))[None])
         return np.asarray(features[0].float().cpu().numpy(), np.float32)
 
     def text_features(self, text: str) -> FloatArray:
