@@ -115,7 +115,7 @@ class RewardModel(nn.Module, ABC):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RewardModel:
         self._texts.clear()  # their features had the old precision
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
     def _encode_texts(self, texts: Sequence[str]) -> Tensor:
@@ -135,11 +135,12 @@ class ImageReward(RewardModel):
     ) -> Tensor:
         """(B,) mean over the frames of clip i of their cosine with text i; differentiable in the clips."""
         batch, frames = clips_BTCHW.shape[:2]
-        seen_BTD = self.features(clips_BTCHW.flatten(0, 1), generator).unflatten(0, (batch, frames))
+        seen_BTD: Tensor = self.features(clips_BTCHW.flatten(0, 1), generator).unflatten(0, (batch, frames))
         said_BD = self.text_features(texts)
         if len(said_BD) != batch:
             raise ValueError(f"{batch} clips but {len(said_BD)} texts: one text for each is needed")
-        return (seen_BTD * said_BD.to(seen_BTD)[:, None]).sum(-1).mean(1)
+        each_BT = (seen_BTD * said_BD.to(seen_BTD)[:, None]).sum(-1)
+        return each_BT.mean(1)
 
 
 class VideoReward(RewardModel):

@@ -91,7 +91,8 @@ class Preprocess:
 
         generator: draws the places of random crops, one for each image or clip.
         """
-        return self(pixels.flatten(0, -4)).unflatten(0, pixels.shape[:-3])
+        frames_NCHW: Tensor = self(pixels.flatten(0, -4))
+        return frames_NCHW.unflatten(0, pixels.shape[:-3])
 
     def __call__(self, frames_NCHW: Tensor) -> Tensor:
         """(N, 3, size_px, size_px), normalised."""
