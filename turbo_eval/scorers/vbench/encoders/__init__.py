@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turbo_eval.scorers.base import Features
+from turbo_train.rewards.frames import spread
 
 FloatArray = NDArray[np.float32]
 ByteArray = NDArray[np.uint8]
@@ -65,10 +66,7 @@ def middle_indices(length: int, count: int) -> IntArray:
     The clip is cut into k = min(count, length) equal parts and the middle frame of each is taken; if the clip
     is shorter than `count`, the last index is repeated.
     """
-    kept = min(count, length)
-    edges = np.linspace(0, length, kept + 1).astype(np.int64)
-    index = (edges[:-1] + edges[1:] - 1) // 2
-    return np.concatenate([index, np.full(count - kept, index[-1])]).astype(np.int64)
+    return np.array(spread(length, count, repeat_last=True), np.int64)
 
 
 def cosine(a_ND: NDArray[np.floating], b_ND: NDArray[np.floating]) -> NDArray[np.float64]:
