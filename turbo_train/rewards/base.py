@@ -27,6 +27,7 @@ from turbo_train.rewards.tokens import Tokenizer
 Kind = Literal["image", "video"]
 TEXTS_KEPT = 4096  # prompts whose features are kept; training captions would fill the memory without a bound
 TEXTS_AT_ONCE = 64
+CUT_NAMED = 50  # prompts beyond the text limit, after which no more are named
 ROWS = 64  # images or clips in one forward pass; large models are given fewer (table.py)
 SLACK = 1e-3  # what frames may exceed [0, 1] by: rounding of float16
 
@@ -54,6 +55,7 @@ class RewardModel(nn.Module, ABC):
         self.frames = frames
         self.rows = ROWS
         self._texts = TextCache(self._encode_texts)
+        self._named: set[str] = set()
 
     # ------------------------------------------------------------------------------------ what a family fills in
 
@@ -83,7 +85,7 @@ class RewardModel(nn.Module, ABC):
         return torch.cat([unit(self.see(self.preprocess.of(part, generator).to(self.dtype))) for part in parts])
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
-        """(N, D) features of length 1, without gradient. Warns, once for each, of prompts beyond the text limit."""
+        """(N, D) features of length 1, without gradient. Prompts beyond the text limit are named, each once."""
         return self._texts(texts).to(self.device)
 
     def score(self, pixels: Tensor, texts: Sequence[str], generator: torch.Generator | None = None) -> Tensor:
@@ -119,10 +121,17 @@ class RewardModel(nn.Module, ABC):
         return self
 
     def _encode_texts(self, texts: Sequence[str]) -> Tensor:
-        if cut := self.too_long(texts):
-            warnings.warn(cut_message(cut, self.tokenizer.length), stacklevel=2)
+        self._warn_of_cut(texts)
         ids = self.tokenizer(texts).to(self.device)
         return torch.cat([unit(self.read(part)) for part in ids.split(TEXTS_AT_ONCE)])
+
+    def _warn_of_cut(self, texts: Sequence[str]) -> None:
+        """Name each prompt that is cut, once; a stream of captions is not named for ever."""
+        cut = [text for text in self.too_long(texts) if text not in self._named]
+        if cut and len(self._named) < CUT_NAMED:
+            self._named.update(cut)
+            more = "" if len(self._named) < CUT_NAMED else "; further ones will not be named"
+            warnings.warn(cut_message(cut, self.tokenizer.length) + more, stacklevel=2)
 
 
 class ImageReward(RewardModel):

@@ -4,5 +4,5 @@ from typing import Literal, get_args
 
 Mode = Literal["squash", "shortest", "longest"]
 MODES: tuple[Mode, ...] = get_args(Mode)
-Crop = Literal["centre", "random"]
+Crop = Literal["centre", "random"]  # what is kept of a long side; the other two modes crop nothing
 CROPS: tuple[Crop, ...] = get_args(Crop)

@@ -2,7 +2,7 @@
 
 Features: the class token's (or pooled) projection and the text's at the end token, scaled to length 1.
 The embedded world's models and the published ViT-H-14 files are this one class at two sizes.
-Shape legend: N images, C channels, H, W pixels, D features.
+Shape legend: N images, C channels, H, W pixels, L tokens, D features.
 """
 
 from __future__ import annotations
@@ -18,10 +18,17 @@ from torch import Tensor
 
 from turbo_train.rewards.base import ImageReward
 from turbo_train.rewards.folder import load_weights, read_folder
-from turbo_train.rewards.preprocess import preprocess_from
-from turbo_train.rewards.tokens import Pieces, Tokenizer
+from turbo_train.rewards.modes import Mode
+from turbo_train.rewards.preprocess import CLIP_MEAN, CLIP_STD, Preprocess, preprocess_from
+from turbo_train.rewards.published import take_weights
+from turbo_train.rewards.tokens import BytePairs, Pieces, Tokenizer
 
 KIND = "open_clip.CLIP"
+VIT_H_14: Mapping[str, Any] = {  # open_clip's model_configs/ViT-H-14.json; exact GELU
+    "embed_dim": 1024,
+    "vision_cfg": {"image_size": 224, "layers": 32, "width": 1280, "head_width": 80, "patch_size": 14},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 1024, "heads": 16, "layers": 24},
+}
 
 
 def new_clip(model_cfg: Mapping[str, Any]) -> CLIP:
@@ -41,7 +48,7 @@ class OpenClipModel(ImageReward):
         return features
 
     def read(self, ids_NL: Tensor) -> Tensor:
-        """(N, L) ids to (N, D)."""
+        """(N, L) ids to (N, D). What stands after the end token changes nothing: attention is causal."""
         features: Tensor = self.net.encode_text(ids_NL)
         return features
 
@@ -60,3 +67,19 @@ def load_openclip(folder: Path, device: torch.device | str = "cpu") -> OpenClipM
     load_weights(net, stored.weights, folder)
     tokenizer = Pieces(stored.tokenizer, int(stored.model_cfg["text_cfg"]["context_length"]))
     return wrap_clip(net, stored.model_cfg, stored.preprocess_cfg, tokenizer).to(device)
+
+
+def published_clip(
+    state: Mapping[str, Tensor], where: Path, expected: str, model_cfg: Mapping[str, Any], mode: Mode
+) -> OpenClipModel:
+    """The model around published weights under open_clip's names, in the precision they have, none copied.
+
+    where, expected: the file they come from and what it should be. UserError: keys missing or unknown, other shapes.
+    """
+    with torch.device("meta"):
+        net = new_clip(model_cfg)
+    take_weights(net, state, where, expected)
+    length = int(model_cfg["text_cfg"]["context_length"])
+    net.attn_mask = torch.full((length, length), float("-inf")).triu(1)  # stored in no file: as built, but not on meta
+    preprocess = Preprocess(int(model_cfg["vision_cfg"]["image_size"]), CLIP_MEAN, CLIP_STD, mode)
+    return OpenClipModel(net, preprocess, BytePairs(length))

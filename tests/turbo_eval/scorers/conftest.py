@@ -41,7 +41,7 @@ def judge_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from turbo_train.rewards.openclip import KIND as CLIP_KIND
     from turbo_train.rewards.openclip import new_clip
     from turbo_train.rewards.viclip import KIND as VICLIP_KIND
-    from turbo_train.rewards.viclip import new_viclip
+    from turbo_train.rewards.viclip_net import new_viclip
     from turbo_train.world.tokenizer import MAX_TOKENS, build_tokenizer, token_ids
 
     folder = tmp_path_factory.mktemp("weights")

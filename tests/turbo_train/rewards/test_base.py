@@ -158,6 +158,17 @@ def test_a_prompt_beyond_the_limit_is_named_once(model: RewardModel) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fresh.score_clips(clips_of(3), texts)
+        fresh.to(torch.float64).text_features(texts)
+
+
+def test_a_stream_of_long_captions_is_not_named_for_ever() -> None:
+    model = load_reward("world-image-reward")
+    long = [f"{TEXTS[0]} {' '.join(['left'] * (20 + k))}" for k in range(60)]
+    with pytest.warns(UserWarning, match=r"^50 prompts cut at 18 tokens: .* and 45 more; further ones will not be named$"):
+        model.text_features(long[:50])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.text_features(long[50:])
 
 
 @pytest.mark.parametrize("entry", [entry for entry in REWARDS if entry.place is not None], ids=WORLD)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import open_clip
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -13,10 +15,12 @@ from safetensors.torch import load_file, save_file
 from turbo_train.errors import UserError
 from turbo_train.rewards.base import ImageReward, TextCache
 from turbo_train.rewards.folder import write_folder
-from turbo_train.rewards.openclip import KIND, OpenClipModel, load_openclip, new_clip
+from turbo_train.rewards.openclip import KIND, VIT_H_14, OpenClipModel, load_openclip, new_clip
+from turbo_train.rewards.table import CLIP_H_PARAMETERS
 from turbo_train.rewards.viclip import load_viclip
 from turbo_train.world.tokenizer import MAX_TOKENS, build_tokenizer, token_ids
 
+KEYS = Path(__file__).parents[2] / "golden" / "keys" / "hpsv2_vith14_keys.tsv"
 CONFIG = {
     "embed_dim": 8,
     "vision_cfg": {"image_size": 16, "patch_size": 8, "width": 16, "layers": 2, "head_width": 8},
@@ -30,6 +34,17 @@ CONFIG = {
 }
 PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.3, 0.3, 0.3], "resize_mode": "squash"}
 TEXTS = ["a red circle moves up on a black background", "a blue square rests on a white background"]
+
+
+def test_full_size_has_the_published_keys_and_shapes() -> None:
+    assert open_clip.get_model_config("ViT-H-14") == VIT_H_14
+    with torch.device("meta"):
+        net = new_clip(VIT_H_14)
+    with KEYS.open(encoding="utf-8") as file:
+        want = {row["key"]: (row["shape"], int(row["numel"])) for row in csv.DictReader(file, delimiter="\t")}
+    have = {key: ("x".join(map(str, value.shape)), value.numel()) for key, value in net.state_dict().items()}
+    assert have == want and len(have) == 686
+    assert sum(p.numel() for p in net.parameters()) == CLIP_H_PARAMETERS == 986_109_441
 
 
 @pytest.fixture

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from golden import fill
+from tiny_rewards import SMALL_VICLIP, filled, write_viclip
 
 from turbo_train.errors import UserError
 from turbo_train.rewards.base import VideoReward, cosine, unit
 from turbo_train.rewards.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from turbo_train.rewards.viclip import TextConfig, ViCLIP, ViCLIPModel, VisionConfig, new_viclip
+from turbo_train.rewards.viclip import ViCLIPModel, load_published_viclip
+from turbo_train.rewards.viclip_net import TextConfig, ViCLIP, VisionConfig, new_viclip
 
 KEYS = Path(__file__).parents[2] / "golden" / "keys" / "viclip_l14_keys.tsv"
 NOT_OURS = ("drop_path", "checkpoint_num", "dropout")  # act in ViCLIP's own training only
@@ -143,3 +146,26 @@ def test_wrong_number_of_frames_and_wrong_config_are_user_errors(model) -> None:
     assert caught.value.exit_code == 2
     with pytest.raises(UserError, match="does not fit"):
         new_viclip({"vision": {"depth": 3}, "text": {}})
+
+
+def test_the_published_layout_loads_as_the_network_that_was_saved(golden, net, tmp_path: Path) -> None:
+    meta, expected = golden
+    model_cfg = {"vision": vars(net_vision(meta)), "text": vars(net_text(meta))}
+    loaded = load_published_viclip(write_viclip(tmp_path, net), model_cfg=model_cfg)
+    fill.compare(meta, expected, "video/embeds", loaded.see(fill.inputs_of(meta)["video"]))
+    fill.compare(meta, expected, "text/embeds", loaded.read(fill.inputs_of(meta)["token_ids"]))
+
+
+def test_a_score_is_short_side_crop_normalise_and_the_cosine_of_both_towers(tmp_path: Path) -> None:
+    net = filled(new_viclip(SMALL_VICLIP))
+    model = load_published_viclip(write_viclip(tmp_path, net), model_cfg=SMALL_VICLIP)
+    clips = torch.rand(2, 8, 3, 28, 50, generator=torch.Generator().manual_seed(0))
+    texts = ["A dog's life, 8k!", "a red ball"]
+    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    with torch.no_grad():
+        seen = net.vision_encoder((clips[..., 11:39] - mean) / std)
+        said = net.text_encoder(model.tokenizer(texts))
+        torch.testing.assert_close(model.score(clips, texts), torch.cosine_similarity(seen, said), atol=1e-6, rtol=0)
+        model.preprocess = replace(model.preprocess, crop="random")
+        drawn = [model.score(clips, texts, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])

@@ -24,7 +24,7 @@ from turbo_train.weights.table import (
 )
 
 MODELS = ("ms", "vc2", "ms-turbo", "vc2-turbo", "vc2-turbo-v2", "ms-vcm", "vc2-vcm")
-REWARDS = ("hpsv2.1", "clip", "pickscore", "imagereward", "viclip", "internvideo2")
+REWARDS = ("hpsv2.1", "clip", "pickscore", "viclip", "internvideo2")
 
 
 def names(files: tuple[WeightFile, ...]) -> list[str]:

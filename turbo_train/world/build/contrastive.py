@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from turbo_train.errors import UserError
-from turbo_train.rewards import openclip, viclip
+from turbo_train.rewards import openclip, viclip, viclip_net
 from turbo_train.rewards.base import unit
 from turbo_train.rewards.folder import write_folder
 from turbo_train.rewards.openclip import OpenClipModel
@@ -97,7 +97,7 @@ class TwoTowers(nn.Module):
         super().__init__()
         self.cfg = towers.model_cfg()
         self.video = towers.video
-        self.net = viclip.new_viclip(self.cfg) if towers.video else openclip.new_clip(self.cfg)
+        self.net = viclip_net.new_viclip(self.cfg) if towers.video else openclip.new_clip(self.cfg)
         with torch.no_grad():  # constant, and stored, so that the logits of the training can be had again
             if towers.video:
                 self.net.temp.fill_(TEMPERATURE).requires_grad_(False)
