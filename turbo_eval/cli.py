@@ -7,18 +7,18 @@ to stdout, everything else to stderr; with --json stdout holds one JSON document
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from turbo_eval import options
+from turbo_eval.cli_rewards import print_outcome, require_few, rewards
 from turbo_eval.cli_runs import runs
 from turbo_eval.cli_weights import weights
 from turbo_eval.contestants import Request
-from turbo_eval.printing import print_json, print_rich, print_rows
+from turbo_eval.printing import print_json, print_rows
 from turbo_train import __version__
-from turbo_train.errors import Incomplete, UserError
+from turbo_train.errors import UserError
 from turbo_train.exits import exit_code_of, program
 
 app = typer.Typer(
@@ -80,18 +80,12 @@ def vbench(
 
 
 def _vbench(request: Request, as_json: bool) -> None:
-    from turbo_eval.table_text import to_rich
     from turbo_eval.vbench_run import run_vbench
 
-    outcome = run_vbench(request)
-    if as_json:
-        print_json(outcome.to_json())
-    elif outcome.table is not None:
-        print_rich(to_rich(outcome.table))
-    files = ("", "Open:", *(f"  {path}" for path in outcome.files)) if outcome.files else ()
-    for line in (*outcome.remarks, *files):
-        typer.echo(line, err=as_json)
-    _require_few(outcome.excess, outcome.folder, request.max_failures)
+    print_outcome(run_vbench, request, as_json)
+
+
+app.command()(rewards)
 
 
 @app.command()
@@ -143,16 +137,7 @@ def _generate(parameters: dict[str, Any], as_json: bool) -> None:
     else:
         for line in outcome.lines():
             typer.echo(line)
-    _require_few(outcome.excess, outcome.folder, parameters["max_failures"])
-
-
-def _require_few(excess: str, folder: Path, allowed: int) -> None:
-    if excess:
-        raise Incomplete(
-            found=excess,
-            expected=f"at most {allowed} failed clips (--max-failures)",
-            run_next=f"turbo-eval runs status {folder} shows why; the same command tries them again",
-        )
+    require_few(outcome.excess, outcome.folder, parameters["max_failures"])
 
 
 @app.command()
@@ -206,9 +191,15 @@ def _plan(parameters: dict[str, Any], calibrate: bool, as_json: bool) -> None:
         typer.echo(line)
 
 
+WHERE_MISSING = {
+    "models": "turbo-eval show NAME names the files that are missing",
+    "rewards": "turbo-eval weights pull --for NAME fetches what is missing",
+}
+
+
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(help="models, suites or dimensions")],
+    what: Annotated[str, typer.Argument(help="models, suites, dimensions or rewards")],
     as_json: options.Json = False,
 ) -> None:
     """List what can be named on the command line."""
@@ -216,15 +207,16 @@ def list_(
 
 
 def _list(what: str, as_json: bool) -> None:
-    from turbo_eval.listing import listing
+    from turbo_eval.listing import in_brief, listing
 
     rows = listing(what)
     if as_json:
         print_json(rows)
     else:
-        print_rows([{key: _text(value) for key, value in row.items()} for row in rows])
+        shown = map(in_brief, rows) if what == "rewards" else rows
+        print_rows([{key: _text(value) for key, value in row.items()} for row in shown])
         if any(row.get("ready") is False for row in rows):
-            typer.echo("not ready: turbo-eval show NAME names the files that are missing", err=True)
+            typer.echo(f"not ready: {WHERE_MISSING[what]}", err=True)
 
 
 @app.command()
@@ -243,7 +235,8 @@ def _show(model: str, as_json: bool) -> None:
     if as_json:
         print_json(fields)
     else:
-        print_rows([{"field": key, "value": _text(value)} for key, value in fields.items()])
+        shown = {**fields, "rewards": "not known" if fields["rewards"] is None else fields["rewards"] or "none"}
+        print_rows([{"field": key, "value": _text(value)} for key, value in shown.items()])
 
 
 def _text(value: object) -> str:

@@ -24,11 +24,25 @@ from turbo_eval.models import cell_px, find_model, named, not_as_published, read
 from turbo_eval.prompt_suite import Suite
 from turbo_eval.screen import say
 from turbo_eval.units import Shard
-from turbo_train.errors import UserError
+from turbo_train.errors import UserError, together
 from turbo_train.nets.source import ClipFormat
 from turbo_train.sampling.setting import Setting
 from turbo_train.weights.hashes import takes_long
 from turbo_train.weights.sizes import readable
+
+
+@dataclass(frozen=True)
+class RewardChoice:
+    """What `turbo-eval rewards` scores with. names: (): all that can be had. dtype: of the reward networks.
+
+    repeat_last: a clip that is too short for a video reward repeats its last frame. in_loop: the rewards that the model
+    was trained on, where it does not say so itself; None: not stated.
+    """
+
+    names: tuple[str, ...] = ()
+    dtype: str = "float32"
+    repeat_last: bool = False
+    in_loop: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -37,7 +51,7 @@ class Request:
 
     None: samples as the suite says, batch and threads as the run says (a new one: 4, and all cores), shard all of it;
     frames, size (height and width in pixels), fps and dtype as each model says. prompts: instead of a suite.
-    score: whether the clips are scored.
+    score: whether the clips are scored; rewards: by reward models, in place of VBench's dimensions and the oracle.
     """
 
     model: str | None = None
@@ -59,6 +73,7 @@ class Request:
     dimensions: tuple[str, ...] = ()
     latency: bool = True
     score: bool = True
+    rewards: RewardChoice | None = None
     threads: int | None = None
     device: str = "auto"
     shard: Shard | None = None
@@ -69,10 +84,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Contestant:
-    """A name in the table. `entry` None: its clips lie in a folder."""
+    """A name in the table. `entry` None: its clips lie in a folder. rewards: as in ModelEntry, or as was stated."""
 
     name: str
     entry: ModelEntry | None = None
+    rewards: tuple[str, ...] | None = None
 
     @cached_property
     def identity(self) -> ModelIdentity:
@@ -90,7 +106,7 @@ class Contestant:
 def contestants_of(request: Request) -> tuple[Contestant, ...]:
     """One or two contestants, the model first. UserError for an unknown model, or twice the same one."""
     found = _find_all(request)
-    first = _first(request, found)
+    first = _with_rewards(_first(request, found), request.rewards)
     if request.against is None:
         return (first,)
     second = _fitted(found[request.against], request)
@@ -101,7 +117,20 @@ def contestants_of(request: Request) -> tuple[Contestant, ...]:
             expected="two models, or one model in two settings (--steps, --guidance concern --model)",
             run_next="turbo-eval list models",
         )
-    return first, Contestant(name, second)
+    return first, Contestant(name, second, second.rewards)
+
+
+def _with_rewards(contestant: Contestant, choice: RewardChoice | None) -> Contestant:
+    """With the rewards that it was trained on. UserError where it says others than the command line."""
+    known = contestant.entry.rewards if contestant.entry else None
+    stated = choice.in_loop if choice else None
+    if known is not None and stated is not None and set(known) != set(stated):
+        raise UserError(
+            found=f"--in-loop {', '.join(stated) or 'none'} for {contestant.name}",
+            expected=f"what is known of it: {', '.join(known) or 'none'}",
+            run_next="leave --in-loop out",
+        )
+    return replace(contestant, rewards=stated if known is None else known)
 
 
 def _find_all(request: Request) -> dict[str, ModelEntry]:
@@ -114,9 +143,7 @@ def _find_all(request: Request) -> dict[str, ModelEntry]:
             except UserError as error:
                 errors.append(error)
     if errors:
-        parts = ([getattr(error, part) for error in errors] for part in ("found", "expected", "run_next"))
-        what, expected, run_next = ("; and ".join(dict.fromkeys(texts)) for texts in parts)
-        raise UserError(found=what, expected=expected, run_next=run_next)
+        raise together(errors)
     return found
 
 

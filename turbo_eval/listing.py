@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,13 @@ from turbo_eval.screen import say
 from turbo_eval.suites import describe_suites
 from turbo_train.errors import UserError, near
 from turbo_train.nets.source import RECORD
+from turbo_train.rewards.table import REWARDS, RewardEntry
 from turbo_train.weights.places import locate
+from turbo_train.weights.sizes import readable
+from turbo_train.weights.table import files_for
 
-KINDS = ("models", "suites", "dimensions")
+KINDS = ("models", "suites", "dimensions", "rewards")
+RESIZED = {"longest": "letterbox", "shortest": "crop", "squash": "squash"}
 IMAGEN = "eps_u + w (eps_c - eps_u), 1 is none"
 LCM = "eps_c + w (eps_c - eps_u), 0 is none; an input of the network"
 
@@ -52,6 +57,8 @@ def listing(what: str) -> list[dict[str, Any]]:
             }
             for d in DIMENSIONS
         ]
+    if what == "rewards":
+        return [_reward(entry) for entry in REWARDS]
     raise UserError(
         found=f"nothing to list under {what!r}{near(what, KINDS)}",
         expected=f"one of {', '.join(KINDS)}",
@@ -73,6 +80,44 @@ def _row(entry: ModelEntry) -> dict[str, Any]:
     }
 
 
+def _reward(entry: RewardEntry) -> dict[str, Any]:
+    gaps = entry.missing()
+    return {
+        "name": entry.name,
+        "kind": entry.kind,
+        "role": entry.role,
+        "input": f"{entry.size_px}x{entry.size_px} {RESIZED[entry.resize]}",
+        "frames": " or ".join(map(str, (entry.frames, *entry.other_frames))) if entry.frames else "every",
+        "tokens": entry.tokens,
+        "parameters": entry.parameters,
+        "bytes": _bytes(entry, gaps),
+        "licence": entry.licence,
+        "lineage": entry.lineage,
+        "source": entry.source,
+        "weights": f"missing: {', '.join(gaps)}" if gaps else "present",
+        "ready": not gaps,
+    }
+
+
+def _bytes(entry: RewardEntry, gaps: list[str]) -> int:
+    """Of its files: as they lie here, else as they are published."""
+    if not gaps:
+        return sum(path.stat().st_size for path in entry.files().values())
+    return sum(file.bytes for file in files_for(entry.name)) if entry.place is None else 0
+
+
+def in_brief(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A reward's row as wide as a screen: the lineage and the source are left out."""
+    return {
+        "name": row["name"],
+        "kind": f"{row['kind']} {row['role']}",
+        **{name: row[name] for name in ("input", "frames", "tokens")},
+        "parameters": f"{row['parameters'] / 1e6:.1f} M",
+        "size": readable(row["bytes"]),
+        **{name: row[name] for name in ("licence", "weights")},
+    }
+
+
 def card(model: str) -> dict[str, Any]:
     """Everything known about one model, whether its files are there or not. UserError for an unknown name."""
     name, at, wanted = model.partition("@")
@@ -85,6 +130,7 @@ def card(model: str) -> dict[str, Any]:
         **{key: value for key, value in _row(entry).items() if not key.startswith(("ready", "published"))},
         "family": entry.family,
         "teacher": entry.base,
+        "rewards": None if entry.rewards is None else list(entry.rewards),
         "run_as": _setting(entry),
         "files": _files(entry, used),
         "guidance_projection": _projection(entry, used),

@@ -51,6 +51,7 @@ class Recipe:
 class ModelEntry:
     """A model that can be named. base: the teacher under a student. published: its row of published.csv.
 
+    rewards: names (turbo_train.rewards.table) of those that it was trained on; (): none; None: not known.
     recipes: the first whose files are there is used. obtain: how a model without rows in weights.lock is had, and the
     command to run. source and recipe are set once files were found (models.py).
     """
@@ -66,6 +67,7 @@ class ModelEntry:
     base: str | None = None
     size_multiple: int = 1  # in pixels, where it is known before the weights are read
     published: str | None = None
+    rewards: tuple[str, ...] | None = None
     obtain: tuple[str, str] = ("that its package says where to get", "turbo-eval list models")
     source: Source | None = None
     recipe: Recipe | None = None
@@ -94,6 +96,7 @@ EMBEDDED = ("ships with this package", "turbo-train world build")
 UNPUBLISHED = "nobody has published one; it has to be trained (config.json and adapter.safetensors are what it holds)"
 ON_MS = "CC-BY-NC-4.0 (ModelScope's weights)"
 
+# The rewards of the published students: arXiv 2405.18750 (v1) and 2410.05677 (v2).
 MODELS: tuple[ModelEntry, ...] = (
     ModelEntry(
         "world-teacher",
@@ -105,6 +108,7 @@ MODELS: tuple[ModelEntry, ...] = (
         description="latent diffusion teacher of the embedded world, 32x32, 8 frames, DDIM with guidance",
         licence="Apache-2.0",
         tier="world",
+        rewards=(),
     ),
     ModelEntry(
         "world-vcm",
@@ -116,6 +120,7 @@ MODELS: tuple[ModelEntry, ...] = (
         description="video consistency model distilled from world-teacher, without rewards",
         licence="Apache-2.0",
         tier="world",
+        rewards=(),
     ),
     ModelEntry(
         "ms",
@@ -127,6 +132,7 @@ MODELS: tuple[ModelEntry, ...] = (
         description="ModelScopeT2V (arXiv 2308.06571), 50 DDIM steps with guidance",
         licence=ON_MS,
         tier="official",
+        rewards=(),
         size_multiple=MS_MULTIPLE,
         published="ModelScopeT2V",
     ),
@@ -141,6 +147,7 @@ MODELS: tuple[ModelEntry, ...] = (
         description="VideoCrafter2 (arXiv 2401.09047), 50 DDIM steps with guidance and eta 1, x_0 rescaled",
         licence="Apache-2.0",
         tier="official",
+        rewards=(),
         size_multiple=VC2_MULTIPLE,
         published="VideoCrafter2",
     ),
@@ -153,6 +160,7 @@ MODELS: tuple[ModelEntry, ...] = (
         description="T2V-Turbo of ModelScope (arXiv 2405.18750), 4 steps",
         licence=f"the list CC-BY-4.0, on {ON_MS}",
         tier="official",
+        rewards=("hpsv2.1", "viclip"),
         base="ms",
         size_multiple=MS_MULTIPLE,
         published="T2V-Turbo (MS)",
@@ -170,6 +178,7 @@ MODELS: tuple[ModelEntry, ...] = (
         description="T2V-Turbo of VideoCrafter2 (arXiv 2405.18750), 4 steps",
         licence="the list CC-BY-4.0, the merged upload states none; on VideoCrafter2's Apache-2.0",
         tier="official",
+        rewards=("hpsv2.1", "internvideo2"),
         base="vc2",
         size_multiple=VC2_MULTIPLE,
         published="T2V-Turbo (VC2)",
@@ -187,6 +196,7 @@ MODELS: tuple[ModelEntry, ...] = (
         description="T2V-Turbo-v2 of VideoCrafter2 (arXiv 2410.05677), 16 steps, motion guidance (@no-mg: without)",
         licence="Apache-2.0",
         tier="official",
+        rewards=("hpsv2.1", "clip", "internvideo2"),
         base="vc2",
         size_multiple=VC2_MULTIPLE,
         published="T2V-Turbo-v2 w/ MG",
@@ -200,6 +210,7 @@ MODELS: tuple[ModelEntry, ...] = (
         description="video consistency model of ModelScope without rewards; nobody has published one: train it",
         licence=ON_MS,
         tier="official",
+        rewards=(),
         base="ms",
         size_multiple=MS_MULTIPLE,
         published="VCM (MS)",
@@ -214,6 +225,7 @@ MODELS: tuple[ModelEntry, ...] = (
         description="video consistency model of VideoCrafter2 without rewards; nobody has published one: train it",
         licence="Apache-2.0",
         tier="official",
+        rewards=(),
         base="vc2",
         size_multiple=VC2_MULTIPLE,
         published="VCM (VC2)",
@@ -252,5 +264,8 @@ def check_entry(entry: object, taken: Collection[str]) -> None:
         raise ValueError(f"{entry.name}: setting {setting!r}, kind {entry.kind!r}, size {entry.size_multiple!r}")
     if not entry.recipes or any(recipe.place is None for recipe in entry.recipes):
         raise ValueError(f"{entry.name}: recipes need a place, for weights.lock has no rows for {entry.name}")
+    rewards: object = entry.rewards
+    if rewards is not None and not isinstance(rewards, tuple):
+        raise ValueError(f"{entry.name}: rewards {rewards!r}, expected a tuple of names")
     if entry.base is not None and entry.base not in {model.name for model in MODELS}:
         raise ValueError(f"{entry.name}: unknown base {entry.base!r}")

@@ -56,7 +56,7 @@ def find_model(name_or_path: str) -> ModelEntry:
     name, at, recipe = name_or_path.partition("@")
     entry = named(name)
     if entry is not None:
-        return _with_guidance(_resolved(entry, recipe_of(entry, recipe if at else None)))
+        return _as_stated(_resolved(entry, recipe_of(entry, recipe if at else None)))
     folder = Path(name_or_path)
     if not name_or_path or not folder.is_dir():
         raise unknown(name_or_path)
@@ -67,7 +67,7 @@ def find_model(name_or_path: str) -> ModelEntry:
             expected="a teacher (unet/, vae/, text_encoder/, ...) or a student (config.json, adapter.safetensors)",
             run_next="turbo-eval list models",
         )
-    return _with_guidance(_of_folder(folder, kind))
+    return _as_stated(_of_folder(folder, kind))
 
 
 def unknown(name: str) -> UserError:
@@ -198,12 +198,21 @@ def _teacher_of(student_folder: Path) -> Source | None:
     return find_model(name).source if named(name) else None
 
 
-def _with_guidance(entry: ModelEntry) -> ModelEntry:
-    """The entry with the guidance_scale of its folder's record; of the record beside it; or as it is."""
+def _as_stated(entry: ModelEntry) -> ModelEntry:
+    """The entry with what its own folder says: its guidance scale, and the rewards that it was trained on."""
     assert entry.source is not None
     folder = entry.source.path
-    if not folder.is_dir():
-        return entry
+    return _with_rewards(_with_guidance(entry, folder), folder) if folder.is_dir() else entry
+
+
+def _with_rewards(entry: ModelEntry, folder: Path) -> ModelEntry:
+    """With those of a student's config.json; or as it is."""
+    stated = read_record(folder / "config.json").get("rewards") if entry.kind == "student" else None
+    return replace(entry, rewards=tuple(map(str, stated))) if isinstance(stated, list) else entry
+
+
+def _with_guidance(entry: ModelEntry, folder: Path) -> ModelEntry:
+    """With the guidance_scale of its folder's record; of the record beside it; or as it is."""
     beside = read_record(folder.parent / RECORD)
     own = beside.get(folder.name)
     records = (

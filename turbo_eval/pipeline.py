@@ -22,6 +22,7 @@ from turbo_eval.provenance import Environment, cores, environment
 from turbo_eval.records import ClipId, ClipRecord, Prompt, ScoreRecord
 from turbo_eval.scorers.base import Scorer, applies
 from turbo_eval.scorers.registry import build_scorers
+from turbo_eval.scorers.reward import reward_scorers
 from turbo_eval.screen import say
 from turbo_eval.store import Run, open_run
 from turbo_eval.suites import load_suite, suite_of_texts
@@ -37,7 +38,7 @@ BATCH = 4
 
 @dataclass
 class Job:
-    """What was asked, where it goes, and the models loaded so far."""
+    """What was asked, where it goes, and the models loaded so far. unscored: metrics without a scorer, and why."""
 
     request: Request
     contestants: tuple[Contestant, ...]
@@ -131,15 +132,19 @@ def draft(request: Request) -> Draft:
         _check_steps(contestant)
         _tell(contestant)
     suite = suite_of_texts(request.prompts) if request.prompts else load_suite(request.suite)
-    scorers, unscored = build_scorers(dimensions=request.dimensions or None) if request.score else ([], {})
+    on_networks = request.rewards is not None or any(contestant.entry for contestant in contestants)
+    device = _device(request) if on_networks else "cpu"
+    scorers, unscored = _scorers(request, suite, device)
     names = tuple(contestant.name for contestant in contestants)
     scope = Scope(names, request.samples, request.limit, request.dimensions, request.score)
+    if request.rewards is not None:  # no reward asks for the 25 clips of a prompt that one dimension of VBench's does
+        metrics = tuple(scorer.metric for scorer in scorers)
+        scope = replace(scope, samples=request.samples or suite.samples, dimensions=metrics)
     prompts = Plan(suite, scope, 1).prompts()
     folder = output_folder(request, contestants, suite, len(prompts))
     identity = _identity(folder, request, suite.name, suite.sha256)
     plan = Plan(suite, scope, identity.batch)
     _use_threads(identity.threads)
-    device = _device(request) if any(contestant.entry for contestant in contestants) else "cpu"
     settings = {"seed": request.seed, "batch": identity.batch, "threads": identity.threads}
     machine = _device_class(device)
     models = {
@@ -152,6 +157,17 @@ def draft(request: Request) -> Draft:
     here = environment()
     manifest = Manifest(identity, scope, models, here.to_json(), suite.samples, dict(suite.samples_by_dimension))
     return Draft(request, contestants, suite, folder, manifest, plan, scorers, dict(unscored), here, device, videos)
+
+
+def _scorers(request: Request, suite: Suite, device: str) -> tuple[Sequence[Scorer], dict[str, str]]:
+    """What the clips are scored by, and what of it cannot be had. Reward networks are not loaded yet."""
+    if not request.score:
+        return [], {}
+    asked = request.rewards
+    if asked is None:
+        return build_scorers(dimensions=request.dimensions or None)
+    texts = [prompt.prompt for prompt in suite.prompts]
+    return reward_scorers(asked.names, texts, device=device, dtype=asked.dtype, repeat_last=asked.repeat_last)
 
 
 def prepare(request: Request) -> Job:

@@ -3,6 +3,7 @@
 scores.jsonl       every score, canonical and sorted, without times or hosts: equal runs are equal bytes
 results.json       identity, environment, timings and the table's rows
 table.md, .csv     the table that was printed
+rewards.jsonl      means and differences of reward models, one line each (reward_records.py)
 contact_sheet.png  prompts with frames of each model
 
 Where clips are missing, the names begin with PARTIAL-, and so does what is in them.
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turbo_eval.durable import write_atomically
-from turbo_eval.records import SCHEMA_VERSION, Prompt, ScoreRecord, canonical_line
+from turbo_eval.records import SCHEMA_VERSION, Prompt, ScoreRecord, canonical_json, canonical_line
 from turbo_eval.table_text import to_csv, to_markdown
 from turbo_eval.tables import Table
 
@@ -52,10 +53,12 @@ def write_results(
     environment: Environment,
     timings: Mapping[str, Any],
     missing: Mapping[str, Any] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> tuple[Path, ...]:
     """Writes scores.jsonl, results.json, table.md and table.csv, each whole or not at all. Returns their paths.
 
     missing: the clips that are not there; then the files are stamped PARTIAL and a whole run's are left alone.
+    more: further fields of results.json.
     """
     lines = "".join(canonical_line(score) + "\n" for score in sorted(scores, key=lambda score: score.sort_key))
     described = manifest.to_json()
@@ -66,6 +69,7 @@ def write_results(
         "environment": environment.to_json(),
         "timings": dict(timings),
         "table": table.to_json(),
+        **(more or {}),
     }
     texts = {
         "scores.jsonl": lines,
@@ -74,6 +78,11 @@ def write_results(
         "table.csv": to_csv(table),
     }
     return tuple(_stamped(folder, name, missing is not None, text.encode()) for name, text in texts.items())
+
+
+def write_lines(folder: Path, name: str, rows: Sequence[Mapping[str, Any]], *, partial: bool) -> Path:
+    """Writes one canonical JSON line a row, stamped as the other files are. Returns the path."""
+    return _stamped(folder, name, partial, "".join(canonical_json(row) + "\n" for row in rows).encode())
 
 
 def _stamped(folder: Path, name: str, partial: bool, data: bytes) -> Path:

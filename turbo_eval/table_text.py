@@ -7,7 +7,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from turbo_eval.stats import Interval
-from turbo_eval.tables import Row, Table
+from turbo_eval.tables import Cell, Row, Table
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -40,7 +40,11 @@ def _header(table: Table) -> list[str]:
 
 def _line(table: Table, row: Row) -> list[str]:
     paired = [number(row.difference, "+")] if len(table.models) == 2 else []
-    return [row.metric, *(number(cell.interval) for cell in row.cells), *paired, _clips(row)]
+    return [row.metric, *(_cell(cell) for cell in row.cells), *paired, _clips(row)]
+
+
+def _cell(cell: Cell) -> str:
+    return f"{number(cell.interval)} {cell.mark}".rstrip()
 
 
 def _latency_lines(table: Table) -> list[str]:
@@ -73,6 +77,7 @@ def to_rich(table: Table) -> Group:
     if table.unscored:
         parts.append(Text("unscored:"))
         parts += [Text(f"  {metric}: {reason}") for metric, reason in table.unscored]
+    parts += [Text(f"warning: {warning}", style="bold") for warning in table.warnings]
     parts += [Text(note, style="dim") for note in table.notes]
     return Group(*parts)
 
@@ -93,6 +98,7 @@ def to_markdown(table: Table) -> str:
     if table.unscored:
         lines += ["", "Unscored:", ""]
         lines += [f"- {metric}: {_escape(reason)}" for metric, reason in table.unscored]
+    lines += ["", *(f"- warning: {_escape(warning)}" for warning in table.warnings)]
     lines += ["", *(f"- {note}" for note in table.notes), ""]
     return "\n".join(line for i, line in enumerate(lines) if line or lines[i - 1])
 
@@ -103,8 +109,9 @@ def to_csv(table: Table) -> str:
     A partial table has a last column that says so in every line.
     """
     columns = ["group", "metric", "scorer"]
+    more = list(table.rows[0].cells[0].more) if table.rows else []
     for model in table.models:
-        columns += [f"{model} {name}" for name in ("mean", "low", "high", "clips", "prompts", "unscored")]
+        columns += [f"{model} {name}" for name in ("mean", "low", "high", "clips", "prompts", "unscored", *more)]
     if len(table.models) == 2:
         columns += [f"difference {name}" for name in ("mean", "low", "high", "clips", "prompts")]
     writer = csv.writer(stream := io.StringIO(), lineterminator="\n")
@@ -114,7 +121,7 @@ def to_csv(table: Table) -> str:
     for row in table.rows:
         fields: list[Any] = [row.group, row.metric, row.scorer]
         for cell in row.cells:
-            fields += [*_fields(cell.interval), cell.unscored]
+            fields += [*_fields(cell.interval), cell.unscored, *cell.more.values()]
         fields += _fields(row.difference) if len(table.models) == 2 else []
         writer.writerow([*fields, reasons.get(row.metric, ""), *stamp])
     times = {time.model: time for time in table.latency}

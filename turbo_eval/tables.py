@@ -46,6 +46,16 @@ class Cell:
     interval: Interval | None
     unscored: int
 
+    @property
+    def mark(self) -> str:
+        """What stands beside the number for people."""
+        return ""
+
+    @property
+    def more(self) -> dict[str, object]:
+        """Further columns for programs."""
+        return {}
+
 
 @dataclass(frozen=True)
 class Row:
@@ -62,7 +72,7 @@ class Row:
 class Table:
     """A comparison. unscored: (metric, reason) of metrics with no number at all, and counted reasons of others.
 
-    partial: `PARTIAL: 70 of 72 clips` where clips are missing, else empty.
+    partial: `PARTIAL: 70 of 72 clips` where clips are missing, else empty. warnings: what may mislead in it.
     """
 
     title: str
@@ -74,6 +84,7 @@ class Table:
     unscored: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     partial: str = ""
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for results.json."""

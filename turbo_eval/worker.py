@@ -19,7 +19,7 @@ from turbo_eval.durable import sha256_of
 from turbo_eval.leases import Lease, Session
 from turbo_eval.pipeline import Job
 from turbo_eval.records import ClipId, ClipRecord, Prompt
-from turbo_eval.scorers.base import Clip, UnreadableClip, open_clip, score_clips
+from turbo_eval.scorers.base import Clip, OnNetwork, UnreadableClip, open_clip, score_clips
 from turbo_eval.screen import say, stage
 from turbo_eval.store import Failure
 from turbo_eval.units import Unit
@@ -134,16 +134,20 @@ class Worker:
                     self._give_up(unit, stage_name, _short(error), trace)
                     return None
                 if _is_out_of_memory(error):
-                    self._relieve(unit, attempt)
+                    self._relieve(unit, stage_name, attempt)
             else:
                 self._failed_in_row[stage_name] = 0
                 return result
         return None
 
-    def _relieve(self, unit: Unit, step: int) -> None:
+    def _relieve(self, unit: Unit, stage_name: str, step: int) -> None:
+        """The scorers' networks, when scoring has failed; else, or where they are as small as can be, the model."""
+        scorers = [s for s in self.job.scorers if isinstance(s, OnNetwork)] if stage_name == "score" else []
+        done = [what for scorer in scorers if (what := scorer.relieve())]
         generator = self.job.loaded.get(unit.model)
-        if generator is not None:
-            what = generator.relieve(step)
+        if not done and generator is not None:
+            done = [generator.relieve(step)]
+        for what in done:
             say(f"out of memory: {what}")
             self.run.add_relief(unit.model, unit.name, what)
 

@@ -7,7 +7,7 @@ A UserError names three things: what was found, what was expected, what to run n
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 
@@ -33,6 +33,13 @@ class UserError(Exception):
     def __reduce__(self) -> tuple[Callable[[], UserError], tuple[()]]:
         # An exception with keyword arguments does not come back from a worker process by itself.
         return partial(type(self), found=self.found, expected=self.expected, run_next=self.run_next), ()
+
+
+def together(errors: Sequence[UserError]) -> UserError:
+    """One error that says all of them; a clause that they share is said once."""
+    parts = ([getattr(error, part) for error in errors] for part in ("found", "expected", "run_next"))
+    found, expected, run_next = ("; and ".join(dict.fromkeys(filter(None, texts))) for texts in parts)
+    return UserError(found=found, expected=expected, run_next=run_next)
 
 
 class Incomplete(UserError):

@@ -11,6 +11,7 @@ import pytest
 
 HEAVY = {"torch", "torchvision", "diffusers", "transformers", "open_clip", "peft", "cv2", "av", "matplotlib"}
 LIGHT = ["tables", "compare", "policy", "report", "survey", "stats", "store", "records", "suites", "models"]
+LIGHT += ["reward_table", "in_loop"]
 BASE = ["errors", "exits", "weights", "video_io"]
 
 CALLS = """
@@ -25,7 +26,12 @@ for arguments in {calls!r}:
 print(json.dumps(sorted({{name.partition(".")[0] for name in sys.modules}})))
 """
 QUICK = {
-    "turbo_eval": [["--help"], ["vbench", "--help"], ["list", "models"], ["list", "suites"], ["list", "dimensions"]],
+    "turbo_eval": [
+        ["--help"],
+        ["vbench", "--help"],
+        ["rewards", "--help"],
+        *(["list", what] for what in ("models", "suites", "dimensions", "rewards")),
+    ],
     "turbo_train": [["--help"], ["world", "build", "--help"]],
 }
 

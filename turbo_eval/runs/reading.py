@@ -21,6 +21,7 @@ from turbo_eval.scorers.vbench.spec import NAMES
 from turbo_eval.store import Run
 from turbo_eval.units import Plan
 from turbo_train.errors import UserError
+from turbo_train.rewards.table import REWARDS
 
 
 class SessionFiles(Sessions):
@@ -89,7 +90,10 @@ class Reading(Run):
         asked = self.manifest.scope.dimensions
         wanted = metric_names() if self.manifest.scope.score else ()
         known = [name for name in wanted if name in newest or name not in NO_ENCODER]
-        names = [*known, *sorted(set(newest) - set(known))]
+        # Reward models are asked by name only: what one of them said is not wanted by a command of VBench's.
+        by_name = [entry.name for entry in REWARDS if entry.name in asked]
+        others = sorted(set(newest) - {entry.name for entry in REWARDS} - set(known))
+        names = [*known, *by_name, *others]
         return {n: newest[n][1] if n in newest else None for n in names if not asked or n in asked}
 
     def metrics_of(self, clip_id: ClipId, prompt: Prompt) -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,6 +129,17 @@ class Scorer(Protocol):
         """The clip's score. Raises UserError when the clip or its prompt cannot be scored; never returns NaN."""
 
 
+@runtime_checkable
+class OnNetwork(Protocol):
+    """A scorer with a network of its own, which is not loaded before a clip is to be scored."""
+
+    def load(self) -> None:
+        """Load it; a second call does nothing. UserError: its files are missing or are not what they should be."""
+
+    def relieve(self) -> str:
+        """Make a forward pass need less memory. Returns what was done, or nothing where no more can be done."""
+
+
 def open_clip(path: Path, clip_id: ClipId, prompt: Prompt) -> Clip | UnreadableClip:
     """Decode a clip: the only decode, however many scorers look at it."""
     try:
@@ -148,10 +159,16 @@ def applies(scorer: Scorer, prompt: Prompt) -> bool:
 
 
 def score_clip(scorers: Sequence[Scorer], clip: Clip | UnreadableClip) -> list[ScoreRecord]:
-    """The records of one clip, in the order of the scorers. A UserError becomes unscored; a bug propagates."""
+    """The records of one clip, in the order of the scorers. A UserError becomes unscored; a bug propagates.
+
+    So does the UserError of a network that cannot be loaded: that is no clip's fault.
+    """
     wanted = [scorer for scorer in scorers if applies(scorer, clip.prompt)]
     if isinstance(clip, UnreadableClip):
         return [_record(clip.clip_id, scorer, Score.none(clip.reason)) for scorer in wanted]
+    for scorer in wanted:
+        if isinstance(scorer, OnNetwork):
+            scorer.load()
     features = Features(clip)
     return [_record(clip.clip_id, scorer, _score(scorer, clip, features)) for scorer in wanted]
 

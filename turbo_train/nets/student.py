@@ -88,10 +88,12 @@ def save_student(
     notes: str = "",
     teacher: Path | None = None,
     teacher_name: str | None = None,
+    rewards: tuple[str, ...] | None = None,
 ) -> StudentConfig:
     """Write config.json and adapter.safetensors of an unmerged student. `teacher` None: where it came from.
 
-    teacher_name: what a table calls the teacher, such as vc2; None: the name of its folder or file.
+    teacher_name: what a table calls the teacher, such as vc2; None: the name of its folder or file. rewards: the names
+    of those that it was trained on; None: not stated.
     Everything written is a function of the arguments and of the teacher's files: no times, no hosts, no paths.
     ValueError: `trainable_parameters`'s. UserError: weights that are not finite, or too large for float16.
     """
@@ -116,6 +118,7 @@ def save_student(
         guidance_scale=guidance_scale,
         notes=notes,
         abars=schedule_marks(student.schedule),
+        rewards=rewards,
     )
     folder.mkdir(parents=True, exist_ok=True)
     save_file(half, folder / ADAPTER_FILE)

@@ -24,7 +24,8 @@ class StudentConfig:
 
     teacher: name of the folder or file that lies beside the student's folder, or of a model in a table.
     teacher_sha256: of its weights alone (nets/base.py). abars: what `schedule_marks` says of its noise schedule, which
-    the hash does not cover; None in folders that were written before.
+    the hash does not cover; None in folders that were written before. rewards: the names of those that it was
+    trained on; None: not stated.
     """
 
     teacher: str
@@ -38,6 +39,7 @@ class StudentConfig:
     notes: str = ""
     schema_version: int = SCHEMA_VERSION
     abars: tuple[float, ...] | None = None
+    rewards: tuple[str, ...] | None = None
 
     def wrong_fields(self) -> list[str]:
         """`rank '6'` and its like: what is of another kind, or out of range."""
@@ -48,6 +50,8 @@ class StudentConfig:
             wrong.append("prediction_type")
         if self.abars is not None and not all(_is_number(value) for value in self.abars):
             wrong.append("abars")
+        if self.rewards is not None and not _are_names(self.rewards):
+            wrong.append("rewards")
         return [f"{name} {getattr(self, name)!r}" for name in dict.fromkeys(wrong)]
 
 
@@ -74,8 +78,9 @@ def read_student_config(folder: Path) -> StudentConfig:
             expected=f"a student's folder of schema_version {SCHEMA_VERSION}",
             run_next=remedy(path),
         )
-    if isinstance(values.get("abars"), list):
-        values["abars"] = tuple(values["abars"])
+    for name in ("abars", "rewards"):
+        if isinstance(values.get(name), list):
+            values[name] = tuple(values[name])
     try:
         config = StudentConfig(**values)
     except TypeError as error:
@@ -89,6 +94,10 @@ def read_student_config(folder: Path) -> StudentConfig:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(name, str) for name in value)
 
 
 def _is_size(value: object) -> bool:

@@ -28,12 +28,14 @@ HALF = "half"
 
 def request_of(fields: dict[str, Any]) -> Any:
     """The Request of a plan."""
-    from turbo_eval.contestants import Request
+    from turbo_eval.contestants import Request, RewardChoice
     from turbo_eval.units import parse_shard, shard_of_rank
 
     taken = {**fields, "out": Path(fields["out"]), "dimensions": tuple(fields.get("dimensions", ()))}
     if taken.get("videos"):
         taken["videos"] = Path(taken["videos"])
+    if taken.get("rewards"):
+        taken["rewards"] = RewardChoice(**taken["rewards"])
     taken["shard"] = parse_shard(taken["shard"]) if taken.get("shard") else shard_of_rank()
     return Request(**taken)
 
@@ -41,9 +43,11 @@ def request_of(fields: dict[str, Any]) -> Any:
 def work(plan: Plan) -> int:
     """One command, as turbo_eval.cli runs it. The exit code."""
     from turbo_eval.cli import _vbench
+    from turbo_eval.cli_rewards import run_and_print
     from turbo_train.exits import exit_code_of
 
-    return exit_code_of(lambda: _vbench(request_of(plan["request"]), False))
+    run = run_and_print if plan["request"].get("rewards") else _vbench
+    return exit_code_of(lambda: run(request_of(plan["request"]), False))
 
 
 # ------------------------------------------------------------------------------------------------------- events

@@ -1,0 +1,84 @@
+"""Are the warnings under a table of rewards said when they hold, and only then?"""
+
+from __future__ import annotations
+
+import pytest
+
+from turbo_eval.in_loop import is_in_loop, warnings_of
+from turbo_eval.reward_records import RewardDifference, RewardMean
+
+LINEAGE = {"hpsv2.1": "ViT-H", "clip": "ViT-H", "viclip": "ViCLIP", "judge": "judge"}
+UP, DOWN, FLAT, FEW = (0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1), (None, None)
+Bounds = tuple[float | None, float | None]
+
+
+def mean(reward: str, trained_on: tuple[str, ...] | None, model: str = "m", clips: int = 10) -> RewardMean:
+    numbers = (0.5, 0.4, 0.6) if clips else (None, None, None)
+    return RewardMean(model, reward, "s", "reward", is_in_loop(reward, trained_on), *numbers, clips, clips, 0)
+
+
+def difference(
+    reward: str, bounds: Bounds, trained_on: tuple[str, ...] | None, other: tuple[str, ...] | None = ()
+) -> RewardDifference:
+    marks = is_in_loop(reward, trained_on), is_in_loop(reward, other)
+    return RewardDifference("m", "n", reward, 0.1, *bounds, 10, 10, *marks)
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "bounds", "expected"),
+    [
+        (("viclip",), {"viclip": UP, "judge": FLAT}, "improved: viclip; no other reward or judge did"),
+        (("viclip",), {"viclip": UP, "judge": DOWN, "clip": FEW}, "improved: viclip; no other reward or judge did"),
+        (("viclip", "clip"), {"viclip": UP, "clip": UP, "judge": FLAT}, "improved: viclip, clip; no other"),
+        (("viclip",), {"viclip": UP}, "improved: viclip; no other reward or judge was scored"),
+        (("viclip",), {"viclip": UP, "judge": UP}, ""),  # a held-out one has improved, too
+        (("viclip",), {"viclip": FLAT, "judge": FLAT}, ""),
+        (("viclip",), {"viclip": FEW, "judge": FEW}, ""),  # too few prompts for an interval
+        ((), {"viclip": UP, "judge": FLAT}, ""),
+        (None, {"viclip": UP, "judge": FLAT}, ""),  # nobody knows
+    ],
+)
+def test_only_what_it_was_trained_on_improved(
+    trained_on: tuple[str, ...] | None, bounds: dict[str, Bounds], expected: str
+) -> None:
+    differences = [difference(reward, b, trained_on) for reward, b in bounds.items()]
+    said = warnings_of([], differences, {"m": trained_on, "n": ()}, LINEAGE)
+    assert len(said) == bool(expected)
+    assert all(text.startswith("only rewards that m was trained on") and expected in text for text in said)
+
+
+def test_the_second_model_is_looked_at_as_well() -> None:
+    differences = [difference("viclip", DOWN, (), ("viclip",)), difference("judge", FLAT, (), ("viclip",))]
+    [said] = warnings_of([], differences, {"m": (), "n": ("viclip",)}, LINEAGE)
+    assert said == "only rewards that n was trained on improved: viclip; no other reward or judge did"
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "scored", "expected"),
+    [
+        (("viclip",), {"viclip": 10}, True),
+        (("viclip",), {"viclip": 10, "judge": 0}, True),  # a judge without a single number judges nothing
+        (("viclip",), {"viclip": 10, "judge": 10}, False),
+        ((), {"viclip": 10}, False),
+        (None, {"viclip": 10}, False),
+        (("viclip",), {}, False),
+    ],
+)
+def test_nothing_was_held_out(trained_on: tuple[str, ...] | None, scored: dict[str, int], expected: bool) -> None:
+    means = [mean(reward, trained_on, clips=clips) for reward, clips in scored.items()]
+    said = warnings_of(means, [], {"m": trained_on}, LINEAGE)
+    assert said == (("no held-out reward was scored: m was trained on viclip",) if expected else ())
+
+
+def test_a_relative_is_not_independent() -> None:
+    trained_on = ("hpsv2.1", "a-reward-of-ones-own")
+    said = warnings_of([mean(r, trained_on) for r in ("clip", "viclip")], [], {"m": trained_on}, LINEAGE)
+    assert said == ("clip is not independent of hpsv2.1, which m was trained on: both come from ViT-H",)
+    assert warnings_of([mean("clip", None)], [], {"m": None}, LINEAGE) == ()
+
+
+def test_each_model_has_its_own_rewards() -> None:
+    trained: dict[str, tuple[str, ...] | None] = {"m": ("viclip",), "n": ()}
+    means = [mean("viclip", trained[model], model) for model in trained]
+    assert [m.in_loop for m in means] == [True, False]
+    assert warnings_of(means, [], trained, LINEAGE) == ("no held-out reward was scored: m was trained on viclip",)
