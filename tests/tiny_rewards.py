@@ -73,8 +73,8 @@ def write_pickscore(folder: Path, net: CLIPModel) -> Files:
     return {pickscore.WEIGHTS: folder / "model.safetensors", pickscore.CONFIG: folder / "config.json"}
 
 
-def new_transformers_clip(model_cfg: Mapping[str, Any], **other: Any) -> CLIPModel:
-    """transformers' CLIPModel with the sizes of open_clip's `model_cfg`. other: fields of both towers' configs."""
+def transformers_config(model_cfg: Mapping[str, Any]) -> CLIPConfig:
+    """The config of transformers' CLIPModel with the sizes of open_clip's `model_cfg`."""
     text, vision = model_cfg["text_cfg"], model_cfg["vision_cfg"]
     sides = {
         side: {
@@ -84,7 +84,6 @@ def new_transformers_clip(model_cfg: Mapping[str, Any], **other: Any) -> CLIPMod
             "hidden_act": "gelu",
             "projection_dim": model_cfg["embed_dim"],
         }
-        | other
         for side, cfg in (("text", text), ("vision", vision))
     }
     sides["text"] |= {"num_attention_heads": text["heads"], "eos_token_id": 2}  # 2: as in PickScore's config.json
@@ -93,8 +92,12 @@ def new_transformers_clip(model_cfg: Mapping[str, Any], **other: Any) -> CLIPMod
         "image_size": vision["image_size"],
         "patch_size": vision["patch_size"],
     }
-    config = CLIPConfig(projection_dim=model_cfg["embed_dim"], text_config=sides["text"], vision_config=sides["vision"])
-    return filled(CLIPModel(config))
+    return CLIPConfig(projection_dim=model_cfg["embed_dim"], text_config=sides["text"], vision_config=sides["vision"])
+
+
+def new_transformers_clip(model_cfg: Mapping[str, Any]) -> CLIPModel:
+    """transformers' CLIPModel with the sizes of open_clip's `model_cfg`, weights filled."""
+    return filled(CLIPModel(transformers_config(model_cfg)))
 
 
 def write_small(name: str, folder: Path) -> Files:

@@ -11,21 +11,23 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from turbo_train.errors import UserError
-from turbo_train.nets.recompute import recompute
+from turbo_train.nets.recompute import is_recomputed, recompute
 from turbo_train.rewards.preprocess import Preprocess
+from turbo_train.rewards.text_cache import TextCache
 from turbo_train.rewards.tokens import Tokenizer
 
 Kind = Literal["image", "video"]
-TEXTS_KEPT = 4096  # prompts whose features are kept; training captions would fill the memory without a bound
+DIMENSIONS: Mapping[Kind, int] = {"image": 4, "video": 5}  # of what each looks at
 TEXTS_AT_ONCE = 64
 CUT_NAMED = 50  # prompts beyond the text limit, after which no more are named
 ROWS = 64  # images or clips in one forward pass; large models are given fewer (table.py)
@@ -41,6 +43,8 @@ class RewardModel(nn.Module, ABC):
 
     kind: whether a frame or a clip has a score. frames: how many of a clip a video reward sees; None: any number.
     rows: images or clips in one forward pass, which bounds the memory; results do not depend on it but for rounding.
+    Where gradients are wanted the memory is bounded with use_checkpointing only. Autocast does not reach a reward:
+    it computes in the weights' dtype whatever the precision of the training step around it.
     """
 
     kind: ClassVar[Kind]
@@ -78,18 +82,29 @@ class RewardModel(nn.Module, ABC):
     def features(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """(N, D) features of length 1, in float32 or better; differentiable in the pixels, `rows` at a time.
 
-        pixels: (N, C, H, W) or (N, T, C, H, W) in [0, 1], any size. generator: draws the places of random crops.
+        pixels: (N, 3, H, W) for an image reward, (N, T, 3, H, W) for a video reward, in [0, 1], any size. generator:
+        draws the places of random crops. ValueError: another shape, bytes. BadFrames: values that are no frames'.
         """
+        if pixels.ndim != DIMENSIONS[self.kind]:
+            raise ValueError(
+                f"frames are {tuple(pixels.shape)}; an image reward's features need (N, 3, H, W), a video reward's "
+                "(N, T, 3, H, W); score_clips takes clips of both"
+            )
         check_frames(pixels)
         parts = pixels.split(self.rows)
-        return torch.cat([unit(self.see(self.preprocess.of(part, generator).to(self.dtype))) for part in parts])
+        see: Callable[[Tensor], Tensor] = self._see_unit
+        if len(parts) > 1 and is_recomputed(self.net):  # of every part but one in work, the pixels alone are kept
+            see = partial(checkpoint, self._see_unit, use_reentrant=False)
+        with self._own_precision():
+            return torch.cat([see(self.preprocess.of(part, generator)) for part in parts])
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """(N, D) features of length 1, without gradient. Prompts beyond the text limit are named, each once."""
         return self._texts(texts).to(self.device)
 
     def score(self, pixels: Tensor, texts: Sequence[str], generator: torch.Generator | None = None) -> Tensor:
-        """(N,) cosine of image or clip i with text i; differentiable in the pixels."""
+        """(N,) cosine of image or clip i with text i; differentiable in the pixels. Errors: as features."""
+        check_pairs(pixels, texts)
         return cosine(self.features(pixels, generator), self.text_features(texts))
 
     def too_long(self, texts: Sequence[str]) -> list[str]:
@@ -97,7 +112,11 @@ class RewardModel(nn.Module, ABC):
         return [text for text in dict.fromkeys(texts) if self.tokenizer.lost_words(text)]
 
     def use_checkpointing(self) -> RewardModel:
-        """Compute the blocks again in the backward pass, in place of keeping what they have computed."""
+        """Compute the blocks again in the backward pass, in place of keeping what they have computed.
+
+        More than `rows` images or clips are computed again as parts too, which costs one forward pass more, so that the
+        memory grows by nothing but their preprocessed pixels.
+        """
         recompute(self.net, self.blocks)
         return self
 
@@ -123,7 +142,16 @@ class RewardModel(nn.Module, ABC):
     def _encode_texts(self, texts: Sequence[str]) -> Tensor:
         self._warn_of_cut(texts)
         ids = self.tokenizer(texts).to(self.device)
-        return torch.cat([unit(self.read(part)) for part in ids.split(TEXTS_AT_ONCE)])
+        with self._own_precision():
+            return torch.cat([unit(self.read(part)) for part in ids.split(TEXTS_AT_ONCE)])
+
+    def _see_unit(self, normal: Tensor) -> Tensor:
+        """(N, D) features of length 1 of preprocessed pixels."""
+        return unit(self.see(normal.to(self.dtype)))
+
+    def _own_precision(self) -> torch.autocast:
+        """Without it a caller's autocast would run the network in its dtype, and texts would keep what they met."""
+        return torch.autocast(self.device.type, enabled=False)
 
     def _warn_of_cut(self, texts: Sequence[str]) -> None:
         """Name each prompt that is cut, once; a stream of captions is not named for ever."""
@@ -142,12 +170,16 @@ class ImageReward(RewardModel):
     def score_clips(
         self, clips_BTCHW: Tensor, texts: Sequence[str], generator: torch.Generator | None = None
     ) -> Tensor:
-        """(B,) mean over the frames of clip i of their cosine with text i; differentiable in the clips."""
+        """(B,) mean over the frames of clip i of their cosine with text i; differentiable in the clips.
+
+        ValueError: no (B, T, 3, H, W), or another number of texts. BadFrames: values that are no frames'.
+        """
+        if clips_BTCHW.ndim != DIMENSIONS["video"]:
+            raise ValueError(f"clips are {tuple(clips_BTCHW.shape)}; (B, T, 3, H, W) is needed")
+        check_pairs(clips_BTCHW, texts)
         batch, frames = clips_BTCHW.shape[:2]
         seen_BTD: Tensor = self.features(clips_BTCHW.flatten(0, 1), generator).unflatten(0, (batch, frames))
         said_BD = self.text_features(texts)
-        if len(said_BD) != batch:
-            raise ValueError(f"{batch} clips but {len(said_BD)} texts: one text for each is needed")
         each_BT = (seen_BTD * said_BD.to(seen_BTD)[:, None]).sum(-1)
         return each_BT.mean(1)
 
@@ -160,15 +192,23 @@ class VideoReward(RewardModel):
     def score_clips(
         self, clips_BTCHW: Tensor, texts: Sequence[str], generator: torch.Generator | None = None
     ) -> Tensor:
-        """(B,) cosine of clip i with text i; differentiable in the clips."""
+        """(B,) cosine of clip i with text i; differentiable in the clips. Errors: as an image reward's."""
         return self.score(clips_BTCHW, texts, generator)
+
+
+def check_pairs(pixels: Tensor, texts: Sequence[str]) -> None:
+    """ValueError, before anything is computed, where images or clips and texts do not pair up."""
+    if isinstance(texts, str):
+        raise ValueError("texts is one string; a sequence of texts is needed")
+    if len(pixels) != len(texts):
+        raise ValueError(f"{len(pixels)} images or clips but {len(texts)} texts: one text for each is needed")
 
 
 def check_frames(pixels: Tensor) -> None:
     """BadFrames for values that are not finite or not in [0, 1]; ValueError for an empty tensor or integers."""
     if pixels.numel() == 0 or not pixels.is_floating_point():
         raise ValueError(f"frames are {tuple(pixels.shape)} {pixels.dtype}; floats in [0, 1] are needed")
-    low, high = (float(bound) for bound in torch.aminmax(pixels.detach()))  # both are NaN where one value is
+    low, high = torch.stack(torch.aminmax(pixels.detach())).tolist()  # both are NaN where one value is
     if low >= -SLACK and high <= 1 + SLACK:
         return
     rows = pixels.detach().flatten(1)
@@ -190,9 +230,7 @@ def unit(features: Tensor) -> Tensor:
 
 
 def cosine(seen_ND: Tensor, said_ND: Tensor) -> Tensor:
-    """(N,) row-wise cosine of features of length 1. Raises ValueError where the rows do not pair up."""
-    if seen_ND.shape != said_ND.shape:
-        raise ValueError(f"{len(seen_ND)} images or clips but {len(said_ND)} texts: one text for each is needed")
+    """(N,) row-wise cosine of features of length 1."""
     return (seen_ND * said_ND.to(seen_ND)).sum(-1)
 
 
@@ -201,31 +239,3 @@ def cut_message(texts: Sequence[str], length: int, shown: int = 5) -> str:
     more = f" and {len(texts) - shown} more" if len(texts) > shown else ""
     named = ", ".join(repr(text if len(text) <= 80 else f"{text[:77]}...") for text in texts[:shown])
     return f"{len(texts)} prompt{'s' * (len(texts) > 1)} cut at {length} tokens: {named}{more}"
-
-
-class TextCache:
-    """Features of texts, computed once per prompt; the prompts used last are kept."""
-
-    def __init__(self, encode: Callable[[Sequence[str]], Tensor], keep: int = TEXTS_KEPT) -> None:
-        self._encode, self._keep = encode, keep
-        self._rows: OrderedDict[str, Tensor] = OrderedDict()
-
-    def __call__(self, texts: Sequence[str]) -> Tensor:
-        """(N, D) features of the texts, in their order."""
-        if isinstance(texts, str):
-            raise ValueError("texts is one string; a sequence of texts is needed")
-        known = {text: self._rows[text] for text in texts if text in self._rows}
-        unknown = [text for text in dict.fromkeys(texts) if text not in known]
-        if unknown:
-            with torch.inference_mode(False), torch.no_grad():  # inference tensors could not meet autograd later
-                known |= dict(zip(unknown, self._encode(unknown), strict=True))
-        for text, row in known.items():
-            self._rows[text] = row
-            self._rows.move_to_end(text)
-        while len(self._rows) > self._keep:
-            self._rows.popitem(last=False)
-        return torch.stack([known[text] for text in texts])
-
-    def clear(self) -> None:
-        """Forget everything, as after a change of weights, precision or device."""
-        self._rows.clear()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from turbo_train.errors import UserError, near
-from turbo_train.rewards.modes import Crop, Mode
+from turbo_train.rewards.modes import CROPS, Crop, Mode
 from turbo_train.weights.hashes import file_sha256
 from turbo_train.weights.missing import require
 from turbo_train.weights.table import files_for
@@ -140,7 +140,7 @@ REWARDS: tuple[RewardEntry, ...] = (
         other_frames=(4,),
     ),
     _of_world("world-image-reward", "reward_image", None, 471_073, "reward"),
-    _of_world("world-video-reward", "reward_video", 8, 637_825, "reward"),
+    _of_world("world-video-reward", "reward_video", 8, 583_681, "reward"),
     _of_world("world-image-judge", "judge_image", None, 337_521, "judge"),
     _of_world("world-video-judge", "judge_video", 8, 640_081, "judge"),
 )
@@ -173,7 +173,9 @@ def load_reward(
     dtype: of its weights and products; None: float32. Features, norms and the cosine are float32 at least. frames: that
     a video reward sees, where it can be had for several numbers. crop: "random" crops the video rewards' frames
     wherever the generator of each call says, as T2V-Turbo's training does. checkpointing: see use_checkpointing.
-    UserError: an unknown name, files that are missing or are not what they should be, frames it cannot be had for.
+    torch's random state, grad mode and default dtype stay as they are; whatever they are, the model can train others.
+    UserError: an unknown name, frames or a crop it cannot be had for, files that are missing or are not what they
+    should be.
     """
     import torch
 
@@ -182,12 +184,16 @@ def load_reward(
     if frames is not None and frames not in choices:
         had = " or ".join(map(str, choices)) if entry.frames else "no number: it scores every frame"
         raise UserError(found=f"{frames} frames for {name}", expected=had)
+    if crop != "centre" and (crop not in CROPS or entry.resize != "shortest"):
+        had = ", ".join(CROPS) if entry.resize == "shortest" else "centre: its frames are not cropped"
+        raise UserError(found=f"crop {crop!r} for {name}", expected=had)
     module, function = f"{PACKAGE}.{entry.loader}".rsplit(".", 1)
     options = {"frames": frames} if entry.other_frames and frames else {}
     where = entry.files() if entry.place is None else entry.place
-    model: RewardModel = getattr(import_module(module), function)(where, **options)
-    model.rows = entry.rows
-    model.preprocess = replace(model.preprocess, crop=crop)
-    if checkpointing:
-        model.use_checkpointing()
-    return model.to(device, dtype or torch.float32)
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(False):  # weights that autograd may meet
+        model: RewardModel = getattr(import_module(module), function)(where, **options)
+        model.rows = entry.rows
+        model.preprocess = replace(model.preprocess, crop=crop)
+        if checkpointing:
+            model.use_checkpointing()
+        return model.to(device, dtype or torch.float32)

@@ -129,6 +129,8 @@ def test_another_precision_is_computed_anew(model: RewardModel) -> None:
         (lambda clips: clips[1, 0, 0, 3, 3].fill_(torch.nan), "not finite, in row"),
         (lambda clips: clips[1, 0, 0, 3, 3].fill_(torch.inf), "not finite, in row"),
         (lambda clips: clips.mul_(255), "values from 0.* to 25"),
+        (lambda clips: clips[1, 0, 0, 3, 3].fill_(1.01), "values from .* to 1.01"),
+        (lambda clips: clips[1, 0, 0, 3, 3].fill_(-0.01), "values from -0.01 to"),
         (lambda clips: clips.mul_(2).sub_(1), "values from -"),
     ],
 )
@@ -164,7 +166,9 @@ def test_a_prompt_beyond_the_limit_is_named_once(model: RewardModel) -> None:
 def test_a_stream_of_long_captions_is_not_named_for_ever() -> None:
     model = load_reward("world-image-reward")
     long = [f"{TEXTS[0]} {' '.join(['left'] * (20 + k))}" for k in range(60)]
-    with pytest.warns(UserWarning, match=r"^50 prompts cut at 18 tokens: .* and 45 more; further ones will not be named$"):
+    with pytest.warns(
+        UserWarning, match=r"^50 prompts cut at 18 tokens: .* and 45 more; further ones will not be named$"
+    ):
         model.text_features(long[:50])
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -13,10 +13,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from turbo_train.errors import UserError
-from turbo_train.rewards.base import ImageReward, TextCache
+from turbo_train.rewards.base import ImageReward
 from turbo_train.rewards.folder import write_folder
 from turbo_train.rewards.openclip import KIND, VIT_H_14, OpenClipModel, load_openclip, new_clip
 from turbo_train.rewards.table import CLIP_H_PARAMETERS
+from turbo_train.rewards.text_cache import TextCache
 from turbo_train.rewards.viclip import load_viclip
 from turbo_train.world.tokenizer import MAX_TOKENS, build_tokenizer, token_ids
 
@@ -114,8 +115,13 @@ def test_each_prompt_is_encoded_once_and_the_cache_is_bounded() -> None:
     assert asked == ["a", "bb", "ccc", "dddd"]
     cache(["bb"])
     assert asked[-1] == "bb"
-    with pytest.raises(ValueError, match="one string"):
-        cache("a")
+    cache(["ccc"])  # of bb and ccc, the one used last
+    cache(["eeeee"])
+    cache(["ccc"])
+    assert asked[-1] == "eeeee"
+    for texts in ("a", []):
+        with pytest.raises(ValueError, match="a sequence of at least one text"):
+            cache(texts)
 
 
 def test_features_cached_under_inference_mode_still_meet_autograd(folder: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from open_clip.tokenizer import SimpleTokenizer
 from safetensors.torch import load_file, save_file
-from tiny_rewards import SMALL_CLIP, Files, new_transformers_clip, shallow, write_pickscore
+from tiny_rewards import SMALL_CLIP, Files, new_transformers_clip, shallow, transformers_config, write_pickscore
 from torchvision.transforms import functional as tv
 from transformers import CLIPModel, CLIPTokenizer
 
@@ -77,10 +77,9 @@ def test_ids_are_transformers_up_to_the_padding_which_changes_nothing(
 def test_every_tensor_of_the_full_size_has_one_published_name() -> None:
     with torch.device("meta"):
         net = new_clip(VIT_H_14)
-        own = CLIPModel(new_transformers_clip(SMALL_CLIP).config)
+        own = CLIPModel(transformers_config(VIT_H_14))
         layout = published_layout(net)
-        small = published_layout(new_clip(SMALL_CLIP))
-    assert small == {key: value.shape for key, value in own.state_dict().items()}
+    assert layout == {key: value.shape for key, value in own.state_dict().items()}
     assert len(layout) == 14 + (32 + 24) * 16 and sum(shape.numel() for shape in layout.values()) == 986_109_441
     assert published_names("visual.transformer.resblocks.31.attn.in_proj_bias") == [
         f"vision_model.encoder.layers.31.self_attn.{part}_proj.bias" for part in "qkv"

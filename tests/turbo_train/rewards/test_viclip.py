@@ -16,7 +16,7 @@ from turbo_train.errors import UserError
 from turbo_train.rewards.base import VideoReward, cosine, unit
 from turbo_train.rewards.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from turbo_train.rewards.viclip import ViCLIPModel, load_published_viclip
-from turbo_train.rewards.viclip_net import TextConfig, ViCLIP, VisionConfig, new_viclip
+from turbo_train.rewards.viclip_net import Attention, TextConfig, ViCLIP, VisionConfig, new_viclip
 
 KEYS = Path(__file__).parents[2] / "golden" / "keys" / "viclip_l14_keys.tsv"
 NOT_OURS = ("drop_path", "checkpoint_num", "dropout")  # act in ViCLIP's own training only
@@ -88,6 +88,8 @@ def test_full_size_has_the_published_keys_and_shapes() -> None:
     have = {key: "x".join(map(str, value.shape)) for key, value in model.state_dict().items()}
     assert have == want
     assert sum(p.numel() for p in model.parameters()) == 427_590_145
+    for tower, layers, heads in ((model.vision_encoder, 24, 16), (model.text_encoder, 12, 12)):  # no shape tells heads
+        assert [m.heads for m in tower.modules() if isinstance(m, Attention)] == [heads] * layers
 
 
 class Letters:

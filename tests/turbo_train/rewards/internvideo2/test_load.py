@@ -15,12 +15,15 @@ from turbo_train.errors import UserError
 from turbo_train.nets.tensor_files import read_tensors
 from turbo_train.rewards.base import unit
 from turbo_train.rewards.internvideo2 import load
+from turbo_train.rewards.internvideo2.layers import Attention, Mlp
 from turbo_train.rewards.internvideo2.load import CLIP_TABLE, IMAGE_TABLE, WEIGHTS, load_internvideo2
 from turbo_train.rewards.internvideo2.model import InternVideo2, InternVideo2Config
 from turbo_train.rewards.internvideo2.positions import Grid, refit
 from turbo_train.rewards.internvideo2.text import TextConfig
-from turbo_train.rewards.internvideo2.vision import VisionConfig
+from turbo_train.rewards.internvideo2.vision import CrossAttention, VisionConfig
 from turbo_train.rewards.table import find_reward, load_reward
+from turbo_train.weights.places import path_below_root
+from turbo_train.weights.table import find_file
 
 KEYS = Path(__file__).parents[3] / "golden" / "keys"
 NOT_RUN = (
@@ -51,6 +54,11 @@ def test_full_size_has_the_published_names_and_shapes(frames: int) -> None:
     assert {m.eps for m in net.modules() if isinstance(m, nn.RMSNorm)} == {1e-6}
     assert {m.eps for m in net.vision_encoder.modules() if isinstance(m, nn.LayerNorm)} == {1e-5}
     assert {m.eps for m in net.text_encoder.modules() if isinstance(m, nn.LayerNorm)} == {1e-12}
+    # What no shape tells.
+    assert {m.gelu for m in net.modules() if isinstance(m, Mlp)} == {"tanh"}
+    heads = {name: m.heads for name, m in net.named_modules() if isinstance(m, Attention | CrossAttention)}
+    assert set(heads.values()) == {16} and len(heads) == 40 + 1
+    assert (net.text_encoder.config.num_attention_heads, net.text_encoder.config.hidden_act) == (16, "gelu")
     if frames == 8:
         entry = find_reward("internvideo2")
         assert sum(p.numel() for p in net.parameters()) == entry.parameters
@@ -93,6 +101,33 @@ def test_positions_of_four_frames_serve_eight(golden, published, write, config) 
     larger = load_internvideo2(files, config=replace(config, vision=replace(config.vision, img_size=42)))
     assert torch.equal(larger.net.vision_encoder.pos_embed, refit(stored, Grid(4, 2), Grid(4, 3)))
     assert larger.see(torch.zeros(1, 1, 3, 42, 42)).shape == (1, 20)
+
+
+@pytest.mark.parametrize("frames", [None, 4, 8])
+def test_load_reward_finds_the_files_and_loads_for_the_frames_asked_for(
+    frames: int | None, published, write, config, tmp_path: Path, monkeypatch
+) -> None:
+    """The config is the loader's own option; everything else is what a user calls."""
+    monkeypatch.setenv("TURBO_WEIGHTS", str(tmp_path / "root"))
+    monkeypatch.setattr(load_internvideo2, "__kwdefaults__", {"config": config})
+    for name, path in write(published).items():
+        place = tmp_path / "root" / path_below_root(find_file(name))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(place)
+    state = torch.get_rng_state()
+    model = load_reward("internvideo2", frames=frames)
+    assert torch.equal(torch.get_rng_state(), state)
+    wanted = frames or config.vision.num_frames
+    assert (model.frames, model.rows, model.dtype) == (wanted, find_reward("internvideo2").rows, torch.float32)
+    assert model.score_clips(torch.rand(2, wanted, 3, 28, 30), ["red", "up"]).shape == (2,)
+    assert find_reward("internvideo2").missing() == []
+    damaged = tmp_path / "root" / path_below_root(find_file(WEIGHTS))
+    damaged.write_bytes(b"<html>Log in</html>")
+    with pytest.raises(
+        UserError,
+        match=r"1 damaged file for internvideo2: .*it is a web page: .* pull --for internvideo2",
+    ):
+        load_reward("internvideo2", frames=frames)
 
 
 @pytest.mark.parametrize(

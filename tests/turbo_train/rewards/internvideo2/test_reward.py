@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from stored_bytes import StoredBytes
 
 from turbo_train.errors import UserError
 from turbo_train.rewards.base import VideoReward
@@ -69,6 +70,34 @@ def test_checkpointing_changes_the_memory_and_not_the_gradient(model) -> None:
         kept.append(sum(saved))
     assert torch.equal(slopes[0], slopes[1])
     assert kept[1] < kept[0] / 2
+
+
+def peak_bytes(model, count: int, wanted: bool) -> int:
+    """Beside the clips, of a scoring or of a training step."""
+    clips, texts = clips_of(count).requires_grad_(wanted), TEXTS[:1] * count
+    with StoredBytes() as stored, torch.set_grad_enabled(wanted):
+        score = model.score_clips(clips, texts).sum()
+        if wanted:
+            torch.autograd.grad(score, clips)
+    return stored.peak - clips.nbytes
+
+
+def test_the_memory_does_not_grow_with_the_clips(model) -> None:
+    model.rows = 1
+    model.text_features(TEXTS[:1])
+    scoring = [peak_bytes(model, count, False) for count in (2, 12)]
+    assert scoring[1] - scoring[0] <= 3 * 10 * 20 * 4  # features of 20 floats
+    plain = peak_bytes(model, 12, True) - peak_bytes(model, 2, True)
+    model.use_checkpointing()
+    assert 0 < peak_bytes(model, 12, True) - peak_bytes(model, 2, True) < min(4 * clips_of(10).nbytes, plain / 2)
+
+
+def test_autocast_reaches_neither_clips_nor_texts(model) -> None:
+    clips = clips_of(2)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = model.score_clips(clips, TEXTS[:2])
+    model.float()  # forgets the texts
+    assert torch.equal(inside, model.score_clips(clips, TEXTS[:2]))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
