@@ -42,7 +42,11 @@ def rewards(
     ] = False,
     in_loop: Annotated[
         str | None,
-        typer.Option(metavar="NAMES", help="Rewards that --model or the clips were trained on, or none; if not known."),
+        typer.Option(
+            metavar="NAMES",
+            help="Rewards that --model, or the clips of --videos, were trained on, or none: "
+            "for those that do not say it themselves.",
+        ),
     ] = None,
     samples: options.Samples = None,
     num_steps: options.Steps = None,
@@ -70,12 +74,20 @@ def rewards(
 def _request(parameters: dict[str, object]) -> Request:
     chosen = {name: parameters.pop(name) for name in ("reward", "reward_dtype", "repeat_last", "in_loop")}
     choice = RewardChoice(
-        names=_names(chosen["reward"]) or (),
+        names=_wanted(chosen["reward"]),
         dtype=_known_dtype(str(chosen["reward_dtype"])),
         repeat_last=bool(chosen["repeat_last"]),
         in_loop=_stated(chosen["in_loop"]),
     )
     return replace(options.request_of({**parameters, "latency": False}), rewards=choice)
+
+
+def _wanted(text: object) -> tuple[str, ...]:
+    """The rewards of --reward; () where it was not given. UserError for an empty one: a variable that was not set."""
+    names = _names(text)
+    if text is not None and not names:
+        raise UserError(found=f"--reward {text!r}", expected="names of rewards", run_next="turbo-eval list rewards")
+    return names
 
 
 def _names(text: object) -> tuple[str, ...]:
@@ -97,8 +109,8 @@ def _stated(text: object) -> tuple[str, ...] | None:
     names = _names(text)
     if names == (NONE,):
         return ()
-    if not names:
-        raise UserError(found=f"--in-loop {text!r}", expected=f"names of rewards, or {NONE}")
+    if not names or NONE in map(str.lower, names):
+        raise UserError(found=f"--in-loop {text!r}", expected=f"names of rewards, or {NONE} alone")
     return tuple(find_reward(name).name for name in names)
 
 

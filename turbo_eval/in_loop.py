@@ -28,32 +28,46 @@ def warnings_of(
     for model, rewards in trained.items():
         own = [mean for mean in means if mean.model == model and mean.clips]
         texts += [
-            *_only_in_loop(model, differences),
-            *_nothing_held_out(model, own),
+            *_only_in_loop(model, differences, rewards, lineage),
+            *_nothing_held_out(model, own, rewards, lineage),
             *_related(model, own, rewards, lineage),
         ]
     return tuple(texts)
 
 
-def _only_in_loop(model: str, differences: Sequence[RewardDifference]) -> Iterator[str]:
-    compared = [d for d in differences if d.clips and model in (d.model, d.against)]
-    better = [d for d in compared if d.improved(model)]
-    if better and all(d.is_in_loop(model) for d in better):
-        others = any(not d.is_in_loop(model) for d in compared)
-        rest = "no other reward or judge did" if others else "no other reward or judge was scored"
-        yield f"only rewards that {model} was trained on improved: {', '.join(d.reward for d in better)}; {rest}"
+def _only_in_loop(
+    model: str, differences: Sequence[RewardDifference], trained_on: Sequence[str] | None, lineage: Mapping[str, str]
+) -> Iterator[str]:
+    compared = [d.reward for d in differences if d.clips and model in (d.model, d.against)]
+    better = [d.reward for d in differences if d.clips and d.improved(model)]
+    seen = [r for r in compared if is_in_loop(r, trained_on) or _kin(r, trained_on, lineage)]
+    if better and set(better) <= set(seen):
+        rest = "no other reward or judge was scored" if seen == compared else "no other reward or judge did"
+        own = all(is_in_loop(r, trained_on) for r in better)
+        what = f"rewards that {model} was trained on" + ("" if own else ", or that come from the same weights,")
+        yield f"only {what} improved: {', '.join(better)}; {rest}"
 
 
-def _nothing_held_out(model: str, means: Sequence[RewardMean]) -> Iterator[str]:
+def _nothing_held_out(
+    model: str, means: Sequence[RewardMean], trained_on: Sequence[str] | None, lineage: Mapping[str, str]
+) -> Iterator[str]:
+    names = ", ".join(mean.reward for mean in means)
     if means and all(mean.in_loop for mean in means):
-        yield f"no held-out reward was scored: {model} was trained on {', '.join(mean.reward for mean in means)}"
+        yield f"no held-out reward was scored: {model} was trained on {names}"
+    elif means and all(mean.in_loop or _kin(mean.reward, trained_on, lineage) for mean in means):
+        yield f"no independent reward was scored: {model} was trained on {names}, or on rewards from the same weights"
+
+
+def _kin(reward: str, trained_on: Sequence[str] | None, lineage: Mapping[str, str]) -> list[str]:
+    """The rewards of training that were made from this one's weights."""
+    return [r for r in trained_on or () if lineage.get(r) == lineage.get(reward, "")]
 
 
 def _related(
     model: str, means: Sequence[RewardMean], trained_on: Sequence[str] | None, lineage: Mapping[str, str]
 ) -> Iterator[str]:
     for mean in means:
-        kin = [r for r in trained_on or () if lineage.get(r) == lineage.get(mean.reward, "")]
+        kin = _kin(mean.reward, trained_on, lineage)
         if mean.in_loop is False and kin:
             yield (
                 f"{mean.reward} is not independent of {', '.join(kin)}, which {model} was trained on: "

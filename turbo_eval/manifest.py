@@ -91,7 +91,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise UserError(
             found=f"no {MANIFEST} in {folder}",
             expected="the folder of a run",
-            run_next="turbo-eval vbench makes one; its path is printed at the end (runs/...)",
+            run_next="turbo-eval vbench, rewards or generate makes one; its path is printed at the end (runs/...)",
         )
     check_contained(folder, path)
     try:

@@ -24,10 +24,9 @@ from turbo_eval.model_table import (
 from turbo_train.errors import UserError, near
 from turbo_train.nets.source import RECORD, Source, teacher_at
 from turbo_train.sampling.setting import Setting
-from turbo_train.weights.check import expected_sha256
-from turbo_train.weights.hashes import file_sha256
+from turbo_train.weights.check import altered
 from turbo_train.weights.missing import require
-from turbo_train.weights.places import folder_of, locate, root
+from turbo_train.weights.places import folder_of, root
 from turbo_train.weights.table import WeightFile, files_for
 from turbo_train.weights.whole import locate_whole
 
@@ -130,9 +129,7 @@ def setting_of(entry: ModelEntry, recipe: Recipe) -> Setting:
 def not_as_published(entry: ModelEntry) -> list[str]:
     """The rows of weights.lock whose file here has another sha256 than the published one, where that is known."""
     assert entry.recipe is not None
-    files = ((file, locate(file)) for file in weights_of(entry, entry.recipe))
-    known = ((file, path, expected_sha256(file)) for file, path in files)
-    return [file.name for file, path, sha256 in known if path and sha256 and file_sha256(path) != sha256]
+    return altered(weights_of(entry, entry.recipe))
 
 
 def _check_placed(entry: ModelEntry, recipe: Recipe) -> None:

@@ -54,6 +54,7 @@ def reward_results(
     trained: Trained,
     lineage: Mapping[str, str],
     suite: str,
+    suite_sha256: str,
     remarks: Sequence[str] = (),
     partial: str = "",
 ) -> RewardResults:
@@ -69,15 +70,15 @@ def reward_results(
     rows = tuple(_marked(row, trained) for row in plain.rows)
     by_name = {row.metric: row for row in rows}
     means = tuple(
-        _mean(model, entry, scorers[entry.name], by_name.get(entry.name), scores, trained)
+        _mean(suite_sha256, model, entry, scorers[entry.name], by_name.get(entry.name), scores, trained)
         for entry in order
         for model in models
     )
-    differences = _differences(order, by_name, trained) if len(models) == 2 else ()
+    differences = _differences(suite_sha256, order, scorers, by_name, trained) if len(models) == 2 else ()
     table = replace(
         plain,
         rows=rows,
-        notes=(*plain.notes, *_notes(means, trained, lineage), *remarks),
+        notes=(*plain.notes, *_several(differences), *_notes(means, trained, lineage), *remarks),
         warnings=warnings_of(means, differences, trained, lineage),
     )
     return RewardResults(table, means, differences)
@@ -96,12 +97,19 @@ def _marked(row: Row, trained: Trained) -> Row:
 
 
 def _mean(
-    model: str, entry: RewardEntry, scorer: str, row: Row | None, scores: Sequence[ScoreRecord], trained: Trained
+    suite_sha256: str,
+    model: str,
+    entry: RewardEntry,
+    scorer: str,
+    row: Row | None,
+    scores: Sequence[ScoreRecord],
+    trained: Trained,
 ) -> RewardMean:
     interval = row.cells[list(trained).index(model)].interval if row else None
     unscored = sum(s.model == model and s.metric == entry.name and s.value is None for s in scores)
     mean, low, high, clips, prompts = _numbers(interval)
     return RewardMean(
+        suite_sha256=suite_sha256,
         model=model,
         reward=entry.name,
         scorer=scorer,
@@ -117,7 +125,11 @@ def _mean(
 
 
 def _differences(
-    order: Sequence[RewardEntry], rows: Mapping[str, Row], trained: Trained
+    suite_sha256: str,
+    order: Sequence[RewardEntry],
+    scorers: Mapping[str, str],
+    rows: Mapping[str, Row],
+    trained: Trained,
 ) -> tuple[RewardDifference, ...]:
     (model, own), (against, other) = trained.items()
     found = []
@@ -125,7 +137,8 @@ def _differences(
         row = rows.get(entry.name)
         numbers = _numbers(row.difference if row else None)
         marks = is_in_loop(entry.name, own), is_in_loop(entry.name, other)
-        found.append(RewardDifference(model, against, entry.name, *numbers, *marks))
+        name = entry.name
+        found.append(RewardDifference(suite_sha256, model, against, name, scorers[name], *numbers, *marks))
     return tuple(found)
 
 
@@ -135,11 +148,19 @@ def _numbers(interval: Interval | None) -> tuple[float | None, float | None, flo
     return interval.mean, interval.low, interval.high, interval.n, interval.clusters
 
 
+def _several(differences: Sequence[RewardDifference]) -> list[str]:
+    """What several rows at once mean for their intervals, none of which is widened for the others."""
+    judged = sum(difference.low is not None for difference in differences)
+    note = "each interval is 95 % for its row alone: of 20 rewards without a difference one is expected to show one"
+    return [note] if judged > 1 else []
+
+
 def _notes(means: Sequence[RewardMean], trained: Trained, lineage: Mapping[str, str]) -> list[str]:
     notes = [f"{MARK}: the model was trained on this reward"] if any(mean.in_loop for mean in means) else []
-    unknown = [model for model, rewards in trained.items() if rewards is None]
-    if unknown:
-        notes.append(f"not known: the rewards that {' and '.join(unknown)} was trained on (--in-loop NAMES or none)")
+    for place, (model, rewards) in enumerate(trained.items()):
+        if rewards is None:
+            how = '"rewards" in its config.json' if place else "--in-loop NAMES or none"
+            notes.append(f"not known: the rewards that {model} was trained on ({how})")
     for model, rewards in trained.items():
         if strange := [reward for reward in rewards or () if reward not in lineage]:
             notes.append(f"{model} was trained on {', '.join(strange)}, which turbo-eval list rewards does not know")

@@ -14,14 +14,14 @@ Bounds = tuple[float | None, float | None]
 
 def mean(reward: str, trained_on: tuple[str, ...] | None, model: str = "m", clips: int = 10) -> RewardMean:
     numbers = (0.5, 0.4, 0.6) if clips else (None, None, None)
-    return RewardMean(model, reward, "s", "reward", is_in_loop(reward, trained_on), *numbers, clips, clips, 0)
+    return RewardMean("0" * 64, model, reward, "s", "reward", is_in_loop(reward, trained_on), *numbers, clips, clips, 0)
 
 
 def difference(
     reward: str, bounds: Bounds, trained_on: tuple[str, ...] | None, other: tuple[str, ...] | None = ()
 ) -> RewardDifference:
     marks = is_in_loop(reward, trained_on), is_in_loop(reward, other)
-    return RewardDifference("m", "n", reward, 0.1, *bounds, 10, 10, *marks)
+    return RewardDifference("0" * 64, "m", "n", reward, "s", 0.1, *bounds, 10, 10, *marks)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,11 @@ def difference(
         (("viclip",), {"viclip": FEW, "judge": FEW}, ""),  # too few prompts for an interval
         ((), {"viclip": UP, "judge": FLAT}, ""),
         (None, {"viclip": UP, "judge": FLAT}, ""),  # nobody knows
+        (("hpsv2.1",), {"hpsv2.1": UP, "clip": UP, "judge": FLAT}, "weights, improved: hpsv2.1, clip; no other reward"),
+        (("hpsv2.1",), {"hpsv2.1": FLAT, "clip": UP, "judge": DOWN}, "weights, improved: clip; no other reward or"),
+        (("hpsv2.1",), {"hpsv2.1": UP, "clip": FLAT}, "on improved: hpsv2.1; no other reward or judge was scored"),
+        (("hpsv2.1",), {"hpsv2.1": UP, "clip": UP, "viclip": UP}, ""),
+        ((), {"hpsv2.1": UP, "clip": UP, "judge": FLAT}, ""),
     ],
 )
 def test_only_what_it_was_trained_on_improved(
@@ -68,6 +73,15 @@ def test_nothing_was_held_out(trained_on: tuple[str, ...] | None, scored: dict[s
     means = [mean(reward, trained_on, clips=clips) for reward, clips in scored.items()]
     said = warnings_of(means, [], {"m": trained_on}, LINEAGE)
     assert said == (("no held-out reward was scored: m was trained on viclip",) if expected else ())
+
+
+def test_relatives_alone_hold_nothing_out() -> None:
+    trained_on = ("hpsv2.1",)
+    for scored in (("hpsv2.1", "clip"), ("clip",)):
+        first, *_ = warnings_of([mean(r, trained_on) for r in scored], [], {"m": trained_on}, LINEAGE)
+        assert first.startswith(f"no independent reward was scored: m was trained on {', '.join(scored)}, or on")
+    said = warnings_of([mean(r, trained_on) for r in ("clip", "judge")], [], {"m": trained_on}, LINEAGE)
+    assert [text.split()[0] for text in said] == ["clip"]
 
 
 def test_a_relative_is_not_independent() -> None:

@@ -17,12 +17,18 @@ from typer.testing import CliRunner, Result
 
 from turbo_eval import pipeline
 from turbo_eval.cli import app
-from turbo_eval.contestants import Request, RewardChoice
+from turbo_eval.contestants import Request, RewardChoice, contestants_of
+from turbo_eval.generators.latent import LatentGenerator
+from turbo_eval.reward_records import read_rewards
 from turbo_eval.runs.status import status_of
 from turbo_eval.runs.verify import verify_run
 from turbo_eval.scorers import reward as reward_module
+from turbo_eval.scorers import reward_choice as choice_module
 from turbo_eval.screen import stage
 from turbo_eval.stats import cluster_bootstrap_mean, paired_difference
+from turbo_train.rewards import table as table_module
+from turbo_train.rewards.table import REWARDS as REWARD_TABLE
+from turbo_train.rewards.table import WORLD
 from turbo_train.video_io import encode_mp4
 
 REWARDS = ("world-image-reward", "world-video-judge")
@@ -94,15 +100,19 @@ def test_the_records_are_what_the_scores_say(run: Path) -> None:
         own = scores[row["reward"], row["model"]]
         if row["kind"] == "mean":
             interval = cluster_bootstrap_mean(list(own.values()), [prompt for prompt, _ in own])
-            assert row["scorer"].startswith(f"reward/{row['reward']}@1-") and row["unscored"] == 0
+            assert row["unscored"] == 0
             assert row["role"] == row["reward"].rsplit("-", 1)[1]
         else:
             found = paired_difference(own, scores[row["reward"], row["against"]])
             assert found is not None and row["against"] == second
             interval = found
+        assert row["scorer"].startswith(f"reward/{row['reward']}@1-")
+        assert row["suite_sha256"] == results(run)["identity"]["suite_sha256"]
         expected = (interval.mean, interval.low, interval.high, interval.n, interval.clusters)
         assert tuple(row[name] for name in NUMBERS) == expected and interval.n == PROMPTS
     assert results(run)["rewards"] == records
+    means_read, differences_read = read_rewards(run / "rewards.jsonl")
+    assert [record.to_json() for record in (*means_read, *differences_read)] == records
 
 
 def test_what_a_model_was_trained_on_stands_beside_its_numbers(run: Path) -> None:
@@ -124,6 +134,8 @@ def test_what_a_model_was_trained_on_stands_beside_its_numbers(run: Path) -> Non
     printed = (run / "table.md").read_text(encoding="utf-8")
     assert [line.count("] in_loop |") for line in printed.splitlines() if REWARDS[0] in line and "|" in line] == [1]
     assert "(reward scores: cosines, comparable within a row)" in printed
+    short = f"clips with fewer than 8 frames whose last one was repeated: {2 * PROMPTS} (--repeat-last)"
+    assert short in table["notes"] and not any("reward networks in" in note for note in table["notes"])
 
 
 def test_a_second_call_loads_nothing_and_adds_nothing(
@@ -207,9 +219,42 @@ def test_finished_clips_and_one_that_is_too_short(videos: list[str | Path], tmp_
     image, video = repeated["rewards"]
     assert (image["clips"], image["in_loop"], video["clips"], video["in_loop"]) == (2, True, 2, False)
     assert repeated["warnings"] == []
+    assert "clips with fewer than 8 frames whose last one was repeated: 1 (--repeat-last)" in repeated["table"]["notes"]
     only = json.loads(rewards(*videos, *out, "--reward", REWARDS[0], "--in-loop", REWARDS[0], "--json").stdout)
     assert only["warnings"] == [f"no held-out reward was scored: clips was trained on {REWARDS[0]}"]
     assert "- warning: no held-out reward" in (tmp_path / "run" / "table.md").read_text(encoding="utf-8")
+
+
+def test_what_is_unusual_about_the_numbers_stands_under_them_every_time(tmp_path: Path) -> None:
+    """The dtype, words that a reward does not know, and scores of the run that this command leaves out."""
+    folder, suite = tmp_path / "clips", tmp_path / "one.txt"
+    folder.mkdir()
+    encode_mp4(folder / "a red fox-0.mp4", np.full((8, 24, 32, 3), 99, np.uint8), 8.0)
+    suite.write_text("a red fox\n")
+    command = ["--videos", folder, "--suite", suite, "--out", tmp_path / "run", *NAMED, "--repeat-last", "--json"]
+    strange = f"{REWARDS[0]} does not know fox: its scores of their prompts mean little"
+    for _ in range(2):
+        notes = json.loads(rewards(*command, "--reward-dtype", "bfloat16").stdout)["table"]["notes"]
+        assert strange in notes and "reward networks in bfloat16" in notes
+        assert not any("repeated" in note for note in notes)  # eight frames are enough
+
+
+def test_scores_whose_weights_are_gone_are_told_of(
+    videos: list[str | Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [*videos, "--out", tmp_path / "run"]
+    assert REWARDS[0] in rewards(*command).stdout
+    weights = shutil.copytree(WORLD, tmp_path / "weights")
+    (weights / "reward_image" / "model.safetensors").unlink()
+    places = [replace(e, place=weights / e.place.name) if e.place else e for e in REWARD_TABLE]
+    monkeypatch.setattr(table_module, "REWARDS", tuple(places))
+    monkeypatch.setattr(choice_module, "REWARDS", tuple(places))
+    again = rewards(*command).stdout
+    assert f"not shown: scores of {REWARDS[0]}, left out here, that this run holds of 2 clips" in " ".join(
+        again.split()
+    )
+    done = rewards(*command, "--reward", REWARDS[0], code=2)
+    assert "model.safetensors" in done.stderr and "turbo-train world build" in done.stderr
 
 
 def test_missing_clips_are_stamped(videos: list[str | Path], tmp_path: Path) -> None:
@@ -241,12 +286,41 @@ def test_out_of_memory_while_scoring_halves_the_pass(
     assert [what for _, what in status_of(tmp_path / "run").reliefs] == [f"{REWARDS[0]} looks at 5 frames at a time"]
 
 
+def test_out_of_memory_while_generating_is_not_the_rewards_fault(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though its network is loaded by then, and could be made to look at fewer frames."""
+    suite = tmp_path / "two.txt"
+    suite.write_text("a red circle\na blue square\n")
+    real, calls = LatentGenerator.generate, []
+
+    def generate(self: Any, *arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError("of this test")
+        return real(self, *arguments)
+
+    monkeypatch.setattr(LatentGenerator, "generate", generate)
+    options = ["--suite", suite, "--steps", "1", "--batch", "1", "--reward", REWARDS[0], "--out", tmp_path / "run"]
+    rewards("--model", models / "student", *options)
+    [(_, what)] = status_of(tmp_path / "run").reliefs
+    assert len(calls) == 3 and REWARDS[0] not in what
+
+
 def test_none_states_that_a_folder_was_trained_on_no_reward(models: Path, tmp_path: Path) -> None:
     suite = tmp_path / "one.txt"
     suite.write_text("a red circle\n")
     options = ["--suite", suite, "--steps", "1", "--reward", REWARDS[0], "--out", tmp_path / "run", "--json"]
     found = json.loads(rewards("--model", models / "student", *options, "--in-loop", "none").stdout)
     assert found["trained_on"] == {"student-1steps": []} and found["rewards"][0]["in_loop"] is False
+
+
+def test_both_models_say_what_they_were_trained_on(models: Path) -> None:
+    """--in-loop speaks of the first."""
+    trained, student = str(models / "trained"), str(models / "student")
+    asked = Request(model=student, against=trained, rewards=RewardChoice(in_loop=()))
+    assert [c.rewards for c in contestants_of(asked)] == [(), (REWARDS[0],)]
+    assert [c.rewards for c in contestants_of(Request(model=trained, against=student))] == [(REWARDS[0],), None]
 
 
 def test_rewards_and_vbench_find_the_same_folder(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

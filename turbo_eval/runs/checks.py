@@ -22,7 +22,7 @@ from turbo_train.errors import UserError
 from turbo_train.video_io import UnreadableVideo, read_video
 
 ClipKey = tuple[ClipId, str]  # (clip_id, content key)
-AGAIN = "the same command (vbench, runs import-vbench) makes it again"
+AGAIN = "the command that made the run (vbench, rewards, generate, runs import-vbench), again"
 REPAIR = "turbo-eval runs verify --repair moves it aside"
 COLLECT = "turbo-eval runs gc removes it"
 # kind -> (what it means, what to do)

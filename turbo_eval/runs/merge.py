@@ -66,7 +66,7 @@ class Merged:
             f"{self.out}: {len(self.runs)} runs merged, models {', '.join(self.models)}",
             f"clips: {self.clips_copied} copied ({readable(self.copied_bytes)}), {self.clips_there} were there",
             f"ledgers: {self.ledgers_copied} copied, {self.ledgers_there} were there",
-            f"the vbench command with --out {self.out}, on the same kind of machine, makes what is missing "
+            f"the command that made the runs with --out {self.out}, on the same kind of machine, makes what is missing "
             "and prints the table",
         ]
 
@@ -113,7 +113,7 @@ def require_whole(merged: Merged) -> None:
             found=f"{len(merged.damaged)} clips whose files are missing or changed in every run that has them: "
             f"{', '.join(merged.damaged[:SHOWN])}{more}",
             expected="the files that the ledgers name; all the others were merged",
-            run_next=f"the vbench command with --out {merged.out} makes them anew",
+            run_next=f"the command that made the runs, with --out {merged.out}, makes them anew",
         )
 
 

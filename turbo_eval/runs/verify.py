@@ -137,7 +137,7 @@ def require_sound(found: Verified) -> None:
     if (Path(found.run) / IMPORTED).is_file():
         steps.append("remove damaged clips, and the turbo-eval runs import-vbench that brought them, again")
     else:
-        steps.append("the vbench command that made the run, again: it makes missing and damaged clips anew")
+        steps.append("the command that made the run, again: it makes missing and damaged clips anew")
     raise Incomplete(
         found=f"{', '.join(counts)} in {found.run}",
         expected="every wanted clip and score, as they were written",

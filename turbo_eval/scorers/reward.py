@@ -24,8 +24,10 @@ from turbo_eval.screen import say
 from turbo_train.errors import UserError
 from turbo_train.rewards.frames import spread
 from turbo_train.rewards.table import RewardEntry, load_reward
+from turbo_train.weights.check import altered
 from turbo_train.weights.hashes import takes_long
 from turbo_train.weights.sizes import readable
+from turbo_train.weights.table import files_for
 
 if TYPE_CHECKING:
     import numpy as np
@@ -131,5 +133,7 @@ def reward_scorers(
         for path in entry.files().values():
             if takes_long(path):
                 say(f"reading {path} once for its sha256 ({readable(path.stat().st_size)})")
+        for name in altered(files_for(entry.name)) if entry.place is None else ():
+            say(f"{entry.name}: {name} is not the published file (its sha256 is another; turbo-eval weights verify)")
         scorers.append(RewardScorer(entry, texts, device=device, dtype=dtype, repeat_last=repeat_last))
     return Scorers(list(scorers), dict(chosen.left_out))

@@ -58,8 +58,13 @@ def _named(names: Sequence[str], texts: Sequence[str]) -> tuple[RewardEntry, ...
         raise together(errors)
     for entry in entries:
         if words := unknown_words(entry, texts):
-            say(f"warning: {entry.name} {_does_not_know(words)}: its scores of their prompts mean little")
+            say(f"warning: {strange_line(entry.name, words)}")
     return entries
+
+
+def strange_line(name: str, words: Sequence[str]) -> str:
+    """What is to be said of a reward that scores prompts with words which it does not know."""
+    return f"{name} {_does_not_know(words)}: its scores of their prompts mean little"
 
 
 def _why_not(entry: RewardEntry, texts: Sequence[str]) -> str:

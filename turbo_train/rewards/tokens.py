@@ -28,12 +28,9 @@ class Tokenizer(Protocol):
     def lost_words(self, text: str) -> str:
         """The end of the text that does not fit, or nothing."""
 
-    def knows(self, text: str) -> bool:
-        """Whether the vocabulary has every word of the text."""
-
 
 class BytePairs:
-    """CLIP's tokenizer: lower case, start, text, end, zeros. It knows every word."""
+    """CLIP's tokenizer: lower case, start, text, end, zeros. It has every word."""
 
     def __init__(self, length: int = CLIP_TOKENS) -> None:
         self.length = length
@@ -48,10 +45,6 @@ class BytePairs:
         """The end of the text that does not fit, or nothing."""
         lost: str = self._inner.decode(self._inner.encode(text)[self.length - 2 :])
         return lost.strip()
-
-    def knows(self, text: str) -> bool:
-        """Always."""
-        return True
 
 
 class Pieces:
@@ -70,7 +63,3 @@ class Pieces:
         """The end of the text that does not fit, or nothing."""
         offsets = self._inner(text, return_offsets_mapping=True, verbose=False)["offset_mapping"]
         return text[offsets[self.length - 1][0] :] if len(offsets) > self.length else ""
-
-    def knows(self, text: str) -> bool:
-        """Whether no word of the text becomes the unknown token."""
-        return self._inner.unk_token_id not in self._inner(text, verbose=False)["input_ids"]

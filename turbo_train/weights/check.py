@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from turbo_train.weights.hashes import file_sha256
+from turbo_train.weights.places import locate
 from turbo_train.weights.recorded import record, recorded_sha256
 from turbo_train.weights.table import WeightFile
 from turbo_train.weights.whole import TOLD_BYTES, why_cut_off
@@ -66,6 +68,15 @@ def check_file(
     before_recording()
     record(file, digest)
     return Check(size, digest, "recorded now")
+
+
+def altered(files: Iterable[WeightFile]) -> list[str]:
+    """Names of those whose file here has another sha256 than the published one, where both are there to be known.
+
+    UserError: the records cannot be read.
+    """
+    known = ((file, locate(file), expected_sha256(file)) for file in files)
+    return [file.name for file, path, sha256 in known if path and sha256 and file_sha256(path) != sha256]
 
 
 def _wrong(file: WeightFile, path: Path, digest: str, expected: str) -> str:

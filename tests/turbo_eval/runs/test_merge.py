@@ -45,7 +45,7 @@ def test_halves_become_a_whole_run(nodes: tuple[Path, Path], tmp_path: Path, cal
             if name not in ("manifest.json", ".lock") and not name.startswith("sessions/"):
                 assert (out / name).read_bytes() == data
     assert len(Run(out, repair=False).scores()) == 4
-    assert "vbench command with --out" in call("merge", out, *nodes).stdout
+    assert "the command that made the runs with --out" in call("merge", out, *nodes).stdout
 
 
 def test_merging_again_copies_nothing(nodes: tuple[Path, Path], tmp_path: Path) -> None:

@@ -226,7 +226,7 @@ def test_advice_fits_what_was_found(run: Path, tmp_path: Path, call: Any) -> Non
     clip.symlink_to(tmp_path / "elsewhere.mp4")
     done = call("verify", run)
     assert done.code == 3 and "replace each link that leads out of the run by the file, by hand" in done.stderr
-    assert "the vbench command that made the run" in done.stderr
+    assert "the command that made the run" in done.stderr
     (run / "imported.json").write_text("{}")
     done = call("verify", run)
-    assert "runs import-vbench that brought them" in done.stderr and "the vbench command" not in done.stderr
+    assert "runs import-vbench that brought them" in done.stderr and "the command that made the run" not in done.stderr

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from turbo_eval.scorers import reward as reward_module
 from turbo_eval.scorers.base import Clip, Features, OnNetwork, Score, score_clip
-from turbo_eval.scorers.reward import RewardScorer
+from turbo_eval.scorers.reward import RewardScorer, reward_scorers
 from turbo_train.errors import UserError
 from turbo_train.rewards.frames import spread
 from turbo_train.rewards.table import find_reward, load_reward
@@ -132,6 +133,15 @@ def test_prompts_that_are_cut_are_named_once(clips: list[Clip], capsys: pytest.C
     value(one, clips[0])
     [said] = capsys.readouterr().err.splitlines()
     assert said.startswith(f"warning: {IMAGE}: 1 prompt cut at 18 tokens: 'a red circle moves right")
+
+
+def test_reading_large_files_for_their_hash_is_announced(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reward_module, "takes_long", lambda path: path.suffix == ".safetensors")
+    assert len(reward_scorers([IMAGE], [], device="cpu").scorers) == 1
+    [said] = capsys.readouterr().err.splitlines()
+    assert said.startswith("reading ") and "model.safetensors once for its sha256 (" in said
 
 
 def test_a_network_that_cannot_be_loaded_is_no_clips_fault(clips: list[Clip]) -> None:

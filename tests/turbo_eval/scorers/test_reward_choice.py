@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import stand_ins
 
+from turbo_eval.scorers.reward import reward_scorers
 from turbo_eval.scorers.reward_choice import choose_rewards, left_out_line, unknown_words
 from turbo_train.errors import UserError
 from turbo_train.rewards.table import REWARDS, find_reward, load_reward
+from turbo_train.weights.table import files_for
 
 KNOWN, FOREIGN = "a red circle moves right on a black background", "a Red fox moves; in snow"
 WORLD = [entry.name for entry in REWARDS if entry.place is not None]
@@ -39,7 +42,19 @@ def test_unknown_words_are_the_ones_that_the_models_tokenizer_does_not_know() ->
     assert unknown_words(entry, [KNOWN, FOREIGN, FOREIGN]) == ["fox", ";", "in", "snow"]
     tokenizer = load_reward(entry.name).tokenizer
     for word in f"{KNOWN} {FOREIGN}".replace(";", " ;").split():
-        assert tokenizer.knows(word) == (not unknown_words(entry, [word])), word
+        assert (1 in tokenizer([word])) == bool(unknown_words(entry, [word])), word
+
+
+def test_a_file_that_is_not_the_published_one_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TURBO_WEIGHTS", str(tmp_path))
+    for file in files_for("viclip"):
+        stand_ins.put(file)
+    scorers, _ = reward_scorers(["viclip"], [KNOWN], device="cpu")
+    assert [scorer.metric for scorer in scorers] == ["viclip"]
+    said = capsys.readouterr().err
+    assert "viclip: viclip/ViClip-InternVid-10M-FLT.pth is not the published file" in " ".join(said.split())
 
 
 def test_a_closed_vocabulary_is_left_out_for_other_words() -> None:

@@ -202,6 +202,8 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "endless guidance": (lambda f: edit_config(f, guidance_max=float("inf")), "guidance_max inf"),
     "true guidance": (lambda f: edit_config(f, guidance_min=True), "guidance_min True"),
     "abars a text": (lambda f: edit_config(f, abars="low"), "abars 'low'"),
+    "rewards a text": (lambda f: edit_config(f, rewards="clip"), "rewards 'clip'"),
+    "a reward without a name": (lambda f: edit_config(f, rewards=["clip", 1]), "rewards ('clip', 1)"),
     "NaN in the adapter": (lambda f: edit_adapter(f, lambda w: w["conv_in.lora_A.weight"].fill_(float("nan"))), "NaN"),
     "other rank": (lambda f: edit_config(f, rank=RANK - 1), "of another shape"),
 }

@@ -55,7 +55,6 @@ def test_byte_pairs_lose_what_stands_beyond_the_last_place_for_words(length: int
     assert ids.shape == (3, length) and ids[0].tolist() == ids[1].tolist()
     assert ids[:, 0].tolist() == [49406] * 3 and ids[:2, -1].tolist() == [49407] * 2
     assert ids[2].tolist() == [49406, 49407] + [0] * (length - 2)
-    assert tokenizer.knows("flibbertigibbet \u65e5\u672c \U0001f389")
 
 
 def test_a_word_of_many_byte_pairs_is_cut_inside() -> None:
@@ -76,11 +75,6 @@ def test_pieces_lose_what_stands_beyond_the_last_place_for_words(pieces: Pieces)
     end = max(token_ids().values())
     assert ids[0, -1] == end and ids[2, -1] != end
     assert (ids == end).sum(1).tolist() == [1] * 4
-
-
-def test_pieces_know_their_own_words_only(pieces: Pieces) -> None:
-    assert pieces.knows(SHORT) and pieces.knows("")
-    assert not pieces.knows("a red dodecahedron moves up") and not pieces.knows("\u65e5\u672c")
 
 
 @pytest.fixture(params=["byte pairs", "pieces"])

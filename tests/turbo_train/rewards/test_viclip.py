@@ -103,9 +103,6 @@ class Letters:
     def lost_words(self, text: str) -> str:
         return text[10:]
 
-    def knows(self, text: str) -> bool:
-        return True
-
 
 @pytest.fixture
 def model(net) -> ViCLIPModel:

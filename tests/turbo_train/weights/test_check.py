@@ -12,7 +12,7 @@ import pytest
 from stand_ins import put
 
 from turbo_train.errors import UserError
-from turbo_train.weights.check import check_file, knowledge_of
+from turbo_train.weights.check import altered, check_file, knowledge_of
 from turbo_train.weights.missing import files_wanted, require
 from turbo_train.weights.places import destination
 from turbo_train.weights.recorded import record, recorded_sha256
@@ -88,6 +88,19 @@ def test_a_size_far_from_the_rounded_one_is_not_recorded(path: Path, size: int, 
     found = check_file(row(about_bytes=2 * 10**6), path)
     assert said in found.wrong and bool(found.wrong) == bool(said)
     assert knowledge_of(row()) == ("unknown" if said else "recorded")
+
+
+def test_files_of_other_bytes_than_the_published_are_named(weights_root: Path) -> None:
+    files = files_for("viclip") + files_for("clip")
+    assert altered(files) == []  # nothing is there
+    for file in files:
+        put(file)
+    assert altered(files) == ["viclip/ViClip-InternVid-10M-FLT.pth"]  # of the other no sha256 is known
+    clip = find_file("laion/open_clip_pytorch_model.bin")
+    record(clip, hashlib.sha256(destination(clip).read_bytes()).hexdigest())
+    assert altered([clip]) == []
+    destination(clip).write_bytes(destination(clip).read_bytes() + b"more")
+    assert altered([clip]) == [clip.name]
 
 
 def test_every_byte_that_is_read_is_told(path: Path) -> None:

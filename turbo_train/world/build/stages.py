@@ -157,6 +157,7 @@ def _student(out: Path, work: Path, report: Report) -> None:
         guidance_range=(student.W_MIN, student.W_MAX),
         guidance_scale=scale,
         notes="latent consistency distillation of the world's teacher, no rewards",
+        rewards=(),
     )
     _note(out, "student", {"fit": asdict(student.PLAN), "batch": student.BATCH, "rank": student.RANK})
 
