@@ -158,7 +158,7 @@ def test_decoded_frames_are_the_chosen_ones_in_range() -> None:
     z = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(0)).requires_grad_()
     rows = torch.tensor([[7, 0], [3, 3]])
     frames = decoded(Upscaler(), z, rows)
-    assert frames.shape == (2, 2, 3, 30, 30) and float(frames.min()) == 0 and float(frames.max()) == 1
+    assert frames.shape == (2, 2, 3, 30, 30) and frames.min().item() == 0 and frames.max().item() == 1
     expected = (z[0, :3, 7] / 2 + 0.5).clamp(0, 1)
     assert_close(frames[0, 0, :, ::5, ::5], expected)
     (slope,) = torch.autograd.grad(frames.sum(), z)
