@@ -96,7 +96,7 @@ class RewardModel(nn.Module, ABC):
         if len(parts) > 1 and is_recomputed(self.net):  # of every part but one in work, the pixels alone are kept
             see = partial(checkpoint, self._see_unit, use_reentrant=False)
         with self._own_precision():
-            return torch.cat([see(self.preprocess.of(part, generator)) for part in parts])
+            return torch.cat([see(self.preprocess(part, generator)) for part in parts])
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """(N, D) features of length 1, without gradient. Prompts beyond the text limit are named, each once."""

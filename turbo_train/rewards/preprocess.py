@@ -96,7 +96,7 @@ class Preprocess:
         _one_of("resize_mode", self.mode, MODES)
         _one_of("crop", self.crop, CROPS)
 
-    def of(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def __call__(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Images (N, 3, H, W) or clips (N, T, 3, H, W) in [0, 1], their last two sides size_px, normalised.
 
         generator: draws the places of random crops, one for each image or clip in turn; None: torch's default one on
@@ -113,10 +113,6 @@ class Preprocess:
             return self.normalise(torch.stack([self._cut(clip, generator) for clip in whole]))
         normal: Tensor = self.normalise(self.square(frames_NCHW)).unflatten(0, pixels.shape[:-3])
         return normal
-
-    def __call__(self, frames_NCHW: Tensor) -> Tensor:
-        """(N, 3, size_px, size_px), normalised."""
-        return self.of(frames_NCHW)
 
     def square(self, frames_NCHW: Tensor) -> Tensor:
         """(N, 3, size_px, size_px), still in [0, 1] up to bicubic overshoot; cropped in the centre."""

@@ -40,7 +40,7 @@ def test_golden_resize_crop_and_squash() -> None:
     fill.compare(meta, expected, "preproc/normalized", normal)
     fill.compare(meta, expected, "preproc/clip_resize", Preprocess(224, CLIP_MEAN, CLIP_STD)(frames))
     fill.compare(meta, expected, "preproc/pick", Preprocess(224, CLIP_MEAN, CLIP_STD)(frames[:1]))
-    draws = (replace(video, crop="random").of(frames[None], torch.Generator().manual_seed(n))[0] for n in range(100))
+    draws = (replace(video, crop="random")(frames[None], torch.Generator().manual_seed(n))[0] for n in range(100))
     assert sum(torch.allclose(draw, expected["preproc/normalized"], atol=1e-5) for draw in draws) in range(1, 30)
 
 
@@ -167,25 +167,25 @@ def places(cut: torch.Tensor, whole: torch.Tensor) -> list[list[int]]:
 def test_a_random_crop_is_one_place_per_clip_that_the_generator_gives() -> None:
     clips = torch.rand(8, 3, 3, 12, 40, generator=torch.Generator().manual_seed(0))
     whole = RANDOM.normalise(clips)
-    cut = RANDOM.of(clips, torch.Generator().manual_seed(7))
+    cut = RANDOM(clips, torch.Generator().manual_seed(7))
     found = places(cut, whole)
     assert all(len(left) == 1 for left in found) and len({left[0] for left in found}) > 3
     for clip, full, (left,) in zip(cut, whole, found, strict=True):
         assert torch.equal(clip, full[..., left : left + 12])  # all frames of it
-    assert torch.equal(cut, RANDOM.of(clips, torch.Generator().manual_seed(7)))
-    assert not torch.equal(cut, RANDOM.of(clips, torch.Generator().manual_seed(8)))
+    assert torch.equal(cut, RANDOM(clips, torch.Generator().manual_seed(7)))
+    assert not torch.equal(cut, RANDOM(clips, torch.Generator().manual_seed(8)))
     generator = torch.Generator().manual_seed(7)
-    assert torch.equal(cut, torch.cat([RANDOM.of(part, generator) for part in clips.split(3)]))
+    assert torch.equal(cut, torch.cat([RANDOM(part, generator) for part in clips.split(3)]))
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        assert torch.equal(cut, RANDOM.of(clips))
+        assert torch.equal(cut, RANDOM(clips))
 
 
 @pytest.mark.parametrize("portrait", [False, True])
 def test_every_place_is_as_likely_as_another(portrait: bool) -> None:
     images = torch.arange(15.0).expand(3000, 3, 12, 15) / 20
     images = images.transpose(2, 3) if portrait else images
-    cut = Preprocess(12, (0.0,) * 3, (1.0,) * 3, "shortest", "random").of(images, torch.Generator().manual_seed(0))
+    cut = Preprocess(12, (0.0,) * 3, (1.0,) * 3, "shortest", "random")(images, torch.Generator().manual_seed(0))
     counts = torch.bincount((cut[:, 0, 0, 0] * 20).round().long(), minlength=4)
     assert len(counts) == 4  # 750 each expected, standard deviation 24
     assert int(counts.min()) > 650 and int(counts.max()) < 850
@@ -196,10 +196,10 @@ def test_only_the_random_crop_of_a_long_side_draws() -> None:
     for preprocess in (replace(RANDOM, crop="centre"), replace(RANDOM, mode="squash"), replace(RANDOM, mode="longest")):
         generator = torch.Generator().manual_seed(3)
         untouched = generator.get_state()
-        assert torch.equal(preprocess.of(frames, generator), replace(preprocess, crop="centre").of(frames))
+        assert torch.equal(preprocess(frames, generator), replace(preprocess, crop="centre")(frames))
         assert torch.equal(generator.get_state(), untouched)
     tall = frames.transpose(2, 3)
-    assert torch.equal(replace(RANDOM, crop="centre").of(tall), RANDOM.normalise(tall)[..., 14:26, :])
+    assert torch.equal(replace(RANDOM, crop="centre")(tall), RANDOM.normalise(tall)[..., 14:26, :])
 
 
 def test_bad_input_says_what_is_needed() -> None:
