@@ -52,7 +52,7 @@ def new_student(
 ) -> Model:
     """A student that begins as the teacher exactly, for every guidance scale. The teacher is copied, not touched.
 
-    LoRA's A is drawn from `seed`; B and the projection are zero. Only trainable_parameters have requires_grad. It is
+    LoRA's A is drawn from `seed`; B and the projection are zero. Only trainable_weights have requires_grad. It is
     in eval mode, which does not stop gradients. Text encoder and VAE are shared with the teacher.
     share: so are the denoiser's weights, for a teacher that is thrown away: merging would change it.
     Differs: both families drop 10 % in their temporal convolutions while in train mode, and the original distils with
@@ -62,7 +62,7 @@ def new_student(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs' too, for good
         inject(denoiser.unet, rank, leave_out=(denoiser.cond_proj,))  # the projection is trained whole
-    for parameter in _trainable(denoiser).values():
+    for parameter in _of_denoiser(denoiser).values():
         parameter.requires_grad_(True)
     for module in denoiser.unet.modules():
         if isinstance(module, nn.Dropout) and module.p > 0:  # the temporal convolutions' alone
@@ -71,12 +71,12 @@ def new_student(
     return replace(teacher, name=name, denoiser=denoiser.eval(), timestep_cond_dim=time_cond_dim)
 
 
-def trainable_parameters(student: Model) -> list[nn.Parameter]:
-    """What an optimizer gets: LoRA and the guidance projection, always in the same order.
+def trainable_weights(student: Model) -> dict[str, nn.Parameter]:
+    """What an optimizer gets, by name: LoRA and the guidance projection, always in the same order.
 
     ValueError: there is no LoRA, in a teacher or in a student that was merged.
     """
-    return list(_trainable(unet_denoiser_of(student)).values())
+    return _of_denoiser(unet_denoiser_of(student))
 
 
 def save_student(
@@ -95,10 +95,10 @@ def save_student(
     teacher_name: what a table calls the teacher, such as vc2; None: the name of its folder or file. rewards: the names
     of those that it was trained on; None: not stated.
     Everything written is a function of the arguments and of the teacher's files: no times, no hosts, no paths.
-    ValueError: `trainable_parameters`'s. UserError: weights that are not finite, or too large for float16.
+    ValueError: `trainable_weights`'s. UserError: weights that are not finite, or too large for float16.
     """
     denoiser = unet_denoiser_of(student)
-    weights = {name: value.detach().cpu() for name, value in _trainable(denoiser).items()}
+    weights = {name: value.detach().cpu() for name, value in _of_denoiser(denoiser).items()}
     half = {name: value.half().contiguous() for name, value in weights.items()}
     if large := [name for name, value in half.items() if not value.isfinite().all()]:
         raise UserError(
@@ -199,7 +199,7 @@ def _beside(folder: Path, config: StudentConfig) -> Source:
     return teacher_at(path)
 
 
-def _trainable(denoiser: UNetDenoiser) -> dict[str, nn.Parameter]:
+def _of_denoiser(denoiser: UNetDenoiser) -> dict[str, nn.Parameter]:
     lora = lora_weights(denoiser.unet)
     if not lora:
         raise ValueError("this model has no LoRA: it is a teacher, or a student that was merged")

@@ -20,7 +20,7 @@ from turbo_train.nets.lora import lora_weights
 from turbo_train.nets.model import Model
 from turbo_train.nets.modelscope import ModelScopeDenoiser
 from turbo_train.nets.source import teacher_at
-from turbo_train.nets.student import load_student, new_student, save_student, trainable_parameters
+from turbo_train.nets.student import load_student, new_student, save_student, trainable_weights
 from turbo_train.nets.student_config import read_student_config
 from turbo_train.nets.teacher import load_teacher, weights_sha256
 
@@ -44,7 +44,7 @@ def trained(teacher: Model) -> Model:
     student = new_student(teacher, RANK, COND)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for parameter in trainable_parameters(student):
+        for parameter in list(trainable_weights(student).values()):
             parameter.copy_((torch.randn(parameter.shape, generator=generator) * 0.1).half().float())
     return student
 
@@ -81,7 +81,7 @@ def test_every_linear_and_convolution_learns_and_nothing_else(teacher: Model) ->
     assert [name.removesuffix(".lora_A.weight") for name in list(weights)[::2]] == expected
     learning = {name for name, p in student.denoiser.unet.named_parameters() if p.requires_grad}
     assert learning == {n.replace("weight", "default.weight") for n in weights} | {f"{COND_PROJ}.weight"}
-    assert len(trainable_parameters(student)) == len(learning)
+    assert len(list(trainable_weights(student).values())) == len(learning)
     for name, weight in weights.items():
         target = teacher.denoiser.unet.get_submodule(name.split(".lora_")[0])
         rank = min(RANK, *target.weight.shape[:2])
@@ -92,10 +92,10 @@ def test_every_linear_and_convolution_learns_and_nothing_else(teacher: Model) ->
 def test_one_gradient_step_reaches_the_projection_and_leaves_the_teacher_alone(teacher: Model) -> None:
     before = weights_sha256(teacher.path), call(teacher)
     student = trained(teacher)
-    optimizer = torch.optim.SGD(trainable_parameters(student), lr=0.1)
+    optimizer = torch.optim.SGD(list(trainable_weights(student).values()), lr=0.1)
     x, context = torch.randn(1, 4, 3, 4, 4), torch.randn(1, 8, 12)
     student.denoiser(x, torch.tensor([500]), context, timestep_cond_BE=cond()[:1]).square().mean().backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in trainable_parameters(student))
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in list(trainable_weights(student).values()))
     optimizer.step()
     assert_close(call(teacher), before[1], atol=1e-6, rtol=0)
     assert weights_sha256(teacher.path) == before[0]
@@ -121,7 +121,7 @@ def test_the_seed_decides_the_start_and_no_generator_is_touched(
     first, again, other = (new_student(teacher, RANK, COND, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), state)
     assert not reseeded
-    a, b, c = (trainable_parameters(student)[0] for student in (first, again, other))
+    a, b, c = (list(trainable_weights(student).values())[0] for student in (first, again, other))
     assert torch.equal(a, b) and not torch.equal(a, c)
 
 
@@ -157,7 +157,7 @@ def test_a_merged_student_or_a_teacher_has_nothing_to_save(pair: Path, teacher: 
         with pytest.raises(ValueError, match="this model has no LoRA: it is a teacher, or a student that was merged"):
             save_student(tmp_path, model, **SAID)
         with pytest.raises(ValueError, match="no LoRA"):
-            trainable_parameters(model)
+            list(trainable_weights(model).values())
     assert not list(tmp_path.iterdir())
 
 
@@ -232,7 +232,7 @@ def test_a_broken_student_of_the_world_can_be_built_again(pair: Path, tmp_path: 
 def test_weights_that_float16_cannot_hold_are_not_written(teacher: Model, tmp_path: Path, value: float) -> None:
     student = new_student(teacher, RANK, COND)
     with torch.no_grad():
-        trainable_parameters(student)[2].view(-1)[0] = value
+        list(trainable_weights(student).values())[2].view(-1)[0] = value
     with pytest.raises(UserError, match="1 weights of the student that float16 cannot hold"):
         save_student(tmp_path / "student", student, **SAID)
     assert not list(tmp_path.iterdir())

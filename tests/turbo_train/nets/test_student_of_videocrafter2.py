@@ -17,7 +17,7 @@ from turbo_train.errors import UserError
 from turbo_train.nets.load import load_model
 from turbo_train.nets.model import Model
 from turbo_train.nets.source import Source
-from turbo_train.nets.student import load_student, new_student, save_student, trainable_parameters
+from turbo_train.nets.student import load_student, new_student, save_student, trainable_weights
 from turbo_train.nets.student_config import read_student_config
 from turbo_train.nets.teacher import weights_sha256
 from turbo_train.nets.unet_denoiser import unet_denoiser_of
@@ -47,7 +47,7 @@ def top(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert_close(call(student, cond()), call(teacher), atol=1e-5, rtol=1e-5)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for parameter in trainable_parameters(student):
+        for parameter in list(trainable_weights(student).values()):
             parameter.copy_((torch.randn(parameter.shape, generator=generator) * 0.1).half().float())
     save_student(folder / "student", student, guidance_range=(5.0, 15.0), guidance_scale=7.5)
     torch.save(call(student, cond()), folder / "wanted.pt")

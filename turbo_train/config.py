@@ -1,0 +1,242 @@
+"""What decides a training run? One frozen record; a preset gives it, `--set key=value` changes a field.
+
+The recipe of T2V-Turbo (arXiv 2405.18750, section 5; script defaults of the code at eaae323) is what the defaults
+are, except where a comment says otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from turbo_train.errors import UserError, near
+from turbo_train.rewards.table import find_reward
+
+Placement = Literal["every", "split"]
+SPLIT = 8  # ranks of the released code, of which the first SPLIT_CD distil and see images, the rest see clips
+SPLIT_CD = 6
+ALIKE_ON_RESUME = "steps save_every keep validate_every log_every tensorboard prefetch max_nonfinite micro_batch_size"
+
+
+@dataclass(frozen=True)
+class RewardWeight:
+    """One reward of the objective: its name (rewards/table.py), its weight beta, the frames that it sees."""
+
+    name: str
+    beta: float
+    frames: int
+
+    @property
+    def part(self) -> Literal["img", "vid"]:
+        """Whether it scores frames or the clip."""
+        return "img" if find_reward(self.name).kind == "image" else "vid"
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.beta:g}:{self.frames}"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A run's recipe. batch_size counts samples per optimizer step over all processes and all micro-batches.
+
+    teacher: world, ms, vc2, or a path. data: `world` (rendered without end), a folder of clips with captions, or shards
+    (`{00..99}.tar`) of clips or of cached latents. rank 0: full fine-tuning. ema_decay 0: no average; otherwise the
+    average is what is validated and saved, and with ema_target what the student learns from. size: (height, width)
+    in px; None: the teacher's. cond_fps: told to the networks; None: nothing. warmup_steps: of the learning rate.
+    micro_batch_size: samples in one pass of one process. image_frames: M. resize: `crop` keeps the aspect.
+    save_every, validate_every: in steps, 0 never. max_nonfinite: steps in a row without a finite loss that end the run.
+    """
+
+    preset: str
+    teacher: str
+    data: str
+    rewards: tuple[RewardWeight, ...] = ()
+    loss_placement: Placement = "every"
+    rank: int = 64
+    seed: int = 0
+    steps: int = 10_000
+    batch_size: int = 8
+    micro_batch_size: int = 1
+    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
+    lr: float = 1e-5
+    lr_schedule: Literal["constant", "cosine"] = "constant"
+    warmup_steps: int = 0
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    adam_eps: float = 1e-8
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    gradient_checkpointing: bool = False
+    checkpoint_decode: bool = False
+    num_ddim_steps: int = 50
+    guidance_min: float = 5.0
+    guidance_max: float = 15.0
+    guidance_scale: float = 7.5
+    distance: Literal["huber", "l2"] = "huber"
+    huber_c: float = 0.001
+    random_crop: bool = False
+    dropout: float = 0.0
+    dropout_in_target: bool = False
+    ema_decay: float = 0.0
+    ema_target: bool = False
+    frames: int | None = None
+    size: tuple[int, int] | None = None
+    fps: float | None = None
+    cond_fps: int | None = None
+    resize: Literal["crop", "squash"] = "crop"
+    save_every: int = 500
+    keep: int = 5
+    validate_every: int = 0
+    validation_steps: int = 4
+    validation_prompts: tuple[str, ...] = ()
+    log_every: int = 10
+    tensorboard: bool = False
+    prefetch: int = 2
+    max_nonfinite: int = 10
+
+    def to_json(self) -> str:
+        """config.json of a run's folder."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    def problems(self) -> list[str]:
+        """What cannot be trained so."""
+        positive = (
+            "steps batch_size micro_batch_size lr max_grad_norm num_ddim_steps keep log_every max_nonfinite prefetch"
+        )
+        wrong = [
+            f"{name} {getattr(self, name)}, not above 0" for name in positive.split() if not getattr(self, name) > 0
+        ]
+        numbers = {field.name: getattr(self, field.name) for field in fields(self)}
+        wrong += [f"{n} {v}, not finite" for n, v in numbers.items() if isinstance(v, float) and not math.isfinite(v)]
+        wrong += [f"beta {term.beta} of {term.name}" for term in self.rewards if not 0 <= term.beta < math.inf]
+        wrong += [f"{term.frames} frames for {term.name}" for term in self.rewards if term.frames < 1]
+        names = [term.name for term in self.rewards]
+        wrong += [f"{name} twice among the rewards" for name in sorted({n for n in names if names.count(n) > 1})]
+        if self.batch_size > 0 and self.micro_batch_size > 0 and self.batch_size % self.micro_batch_size:
+            wrong.append(f"batch_size {self.batch_size}, no multiple of micro_batch_size {self.micro_batch_size}")
+        if self.guidance_min > self.guidance_max:
+            wrong.append(f"guidance_min {self.guidance_min} above guidance_max {self.guidance_max}")
+        if not 0 <= self.ema_decay < 1:
+            wrong.append(f"ema_decay {self.ema_decay}, not in [0, 1)")
+        if self.ema_target and not self.ema_decay:
+            wrong.append("ema_target without ema_decay: there is no average to learn from")
+        if self.loss_placement == "split" and self.batch_size // max(1, self.micro_batch_size) % SPLIT:
+            wrong.append(f"loss_placement split: batch_size / micro_batch_size has to be a multiple of {SPLIT}")
+        if self.rank < 0 or self.save_every < 0 or self.validate_every < 0 or not 0 <= self.dropout < 1:
+            wrong.append("rank, save_every or validate_every below 0, or dropout outside [0, 1)")
+        return wrong
+
+    def effective_betas(self) -> dict[str, float]:
+        """Reward -> its weight relative to the distillation loss, averaged over all passes of a step."""
+        share = (SPLIT - SPLIT_CD) / SPLIT_CD if self.loss_placement == "split" else 1.0
+        return {term.name: term.beta * (share if term.part == "vid" else 1.0) for term in self.rewards}
+
+
+def parse_reward(text: str) -> RewardWeight:
+    """`name:beta` or `name:beta:frames`. ValueError or UserError otherwise."""
+    name, _, rest = text.partition(":")
+    beta, _, frames = rest.partition(":")
+    seen = find_reward(name).frames or 6  # M = 6 (arXiv 2405.18750, section 5)
+    return RewardWeight(name, float(beta or 1), int(frames) if frames else seen)
+
+
+def with_settings(config: TrainConfig, settings: Sequence[str]) -> TrainConfig:
+    """The configuration with `key=value` settings. UserError: an unknown key, a value of another kind, no sense."""
+    hints = get_type_hints(TrainConfig)
+    names = [name for name in hints if name != "preset"]
+    chosen: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or key not in names:
+            raise UserError(
+                found=f"--set {setting!r}" + (near(key, names) if equals else ""),
+                expected=f"key=value with one of {', '.join(names)}",
+                run_next=f"turbo-train presets {config.preset}",
+            )
+        try:
+            chosen[key] = _value(hints[key], text)
+        except ValueError as error:
+            raise UserError(
+                found=f"--set {setting!r}",
+                expected=f"{key} as {_kind(hints[key])}",
+                run_next=f"turbo-train presets {config.preset}",
+            ) from error
+    return checked(replace(config, **chosen))
+
+
+def checked(config: TrainConfig) -> TrainConfig:
+    """The configuration. UserError: `problems`."""
+    if wrong := config.problems():
+        again = "turbo-train run --preset NAME --set key=value, with other values"
+        raise UserError(found="; ".join(wrong), expected="a recipe that can be trained", run_next=again)
+    return config
+
+
+def config_of(values: Mapping[str, Any], where: str) -> TrainConfig:
+    """What `to_json` wrote. UserError: fields that this version does not know, or lacks, or of another kind."""
+    names = {field.name for field in fields(TrainConfig)}
+    try:
+        if unknown := sorted(values.keys() - names):
+            raise ValueError(f"unknown fields {', '.join(unknown)}")
+        given = dict(values)
+        given["rewards"] = tuple(RewardWeight(**term) for term in given.get("rewards", ()))
+        given["validation_prompts"] = tuple(given.get("validation_prompts", ()))
+        given["size"] = tuple(given["size"]) if given.get("size") else None
+        return checked(TrainConfig(**given))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(found=f"{where}: {error}", expected="a training run's config.json of this version") from error
+
+
+def _value(kind: Any, text: str) -> Any:
+    """A field's value of a string. ValueError."""
+    options = get_args(kind)
+    if type(None) in options:
+        if text.lower() in ("none", ""):
+            return None
+        return _value(next(option for option in options if option is not type(None)), text)
+    if get_origin(kind) is Literal:
+        if text not in options:
+            raise ValueError(text)
+        return text
+    if get_origin(kind) is tuple:
+        return _values(options, text)
+    if kind is bool:
+        return (
+            {"true": True, "1": True, "false": False, "0": False}[text.lower()] if text.lower() in _BOOLS else _no(text)
+        )
+    if kind is int and not text.lstrip("-").isdigit():
+        return _no(text)
+    return kind(text)
+
+
+_BOOLS = ("true", "1", "false", "0")
+
+
+def _no(text: str) -> Any:
+    raise ValueError(text)
+
+
+def _values(options: tuple[Any, ...], text: str) -> tuple[Any, ...]:
+    if options[0] is RewardWeight:
+        return tuple(parse_reward(part) for part in text.split(",") if part and part != "none")
+    if options[0] is str:
+        return tuple(part for part in text.split("|") if part)
+    height, width = text.split("x")
+    return int(height), int(width)
+
+
+def _kind(kind: Any) -> str:
+    options = get_args(kind)
+    if get_origin(kind) is Literal:
+        return " or ".join(map(str, options))
+    if get_origin(kind) is tuple:
+        if options[0] is RewardWeight:
+            return "none, or name:beta[:frames] of rewards, separated by commas"
+        return "texts separated by |" if options[0] is str else "HEIGHTxWIDTH in px"
+    if type(None) in options:
+        return f"{_kind(options[0])} or none"
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[kind]
