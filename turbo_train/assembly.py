@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from turbo_train.nets.source import ClipFormat, Source, teacher_at
 from turbo_train.nets.student import new_student, trainable_weights
 from turbo_train.nets.unet_denoiser import unet_denoiser_of
 from turbo_train.nets.videocrafter2.checkpoint import CheckpointConfig
+from turbo_train.rewards.modes import Crop
 from turbo_train.rewards.table import find_reward, load_reward
 from turbo_train.step import Objective, RewardTerm
 from turbo_train.weights.missing import require
@@ -61,7 +63,21 @@ def assemble(config: TrainConfig, device: torch.device | str = "cpu", sizes: Che
 
     sizes: of a VideoCrafter2 teacher that is not the published one. UserError: what is missing or does not fit.
     """
-    teacher = _with_clip(load_base(teacher_source(config.teacher), sizes), config).to(device)
+    teacher = with_clip(load_base(teacher_source(config.teacher), sizes), config).to(device)
+    frozen = frozen_dtype(config)
+    terms = tuple(_term(term.name, term.beta, term.frames, config, device, frozen) for term in config.rewards)
+    return put_together(config, teacher, terms, device)
+
+
+def frozen_dtype(config: TrainConfig) -> torch.dtype | None:
+    """Of rewards' weights; None: float32."""
+    return {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}[config.precision]
+
+
+def put_together(
+    config: TrainConfig, teacher: Model, terms: tuple[RewardTerm, ...], device: torch.device | str = "cpu"
+) -> Parts:
+    """The parts of a run on a teacher and rewards that are there. UserError: a grid that does not fit the teacher."""
     if teacher.schedule.num_train_steps % config.num_ddim_steps:
         steps = teacher.schedule.num_train_steps
         raise UserError(found=f"num_ddim_steps {config.num_ddim_steps}", expected=f"a divisor of {steps}")
@@ -72,8 +88,6 @@ def assemble(config: TrainConfig, device: torch.device | str = "cpu", sizes: Che
         weight.data = weight.data.float()
     if config.gradient_checkpointing:
         unet_denoiser_of(student).enable_gradient_checkpointing()
-    frozen = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}[config.precision]
-    terms = tuple(_term(term.name, term.beta, term.frames, config, device, frozen) for term in config.rewards)
     objective = Objective(
         rewards=terms,
         distance=config.distance,
@@ -91,18 +105,18 @@ def _term(
     name: str, beta: float, frames: int, config: TrainConfig, device: torch.device | str, dtype: torch.dtype | None
 ) -> RewardTerm:
     entry = find_reward(name)
-    crop = "random" if config.random_crop and entry.resize == "shortest" else "centre"
+    crop: Crop = "random" if config.random_crop and entry.resize == "shortest" else "centre"
     seen = frames if entry.other_frames else None
     if entry.frames is not None and frames not in (entry.frames, *entry.other_frames):
         raise UserError(found=f"{frames} frames for {name}", expected=f"{entry.frames} frames")
     model = load_reward(
         name, device=device, dtype=dtype, frames=seen, crop=crop, checkpointing=config.gradient_checkpointing
     )
-    part = "img" if entry.kind == "image" else "vid"
+    part: Literal["img", "vid"] = "img" if entry.kind == "image" else "vid"
     return RewardTerm(name, model, part, beta, frames, random_crop=crop == "random")
 
 
-def _with_clip(teacher: Model, config: TrainConfig) -> Model:
+def with_clip(teacher: Model, config: TrainConfig) -> Model:
     """The teacher with the clips that the recipe trains on. UserError: a size it cannot make."""
     channels, frames, height, width = teacher.latent_shape
     if config.size is not None:

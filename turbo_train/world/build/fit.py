@@ -8,7 +8,6 @@ uninterrupted run would have drawn. Checkpoints are written to a temporary name 
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from turbo_train.learning_rate import learning_rate
 
 Loss = Callable[[int, torch.Generator], Mapping[str, Tensor]]
 Report = Callable[[int, int, Mapping[str, float]], None]
@@ -33,14 +34,6 @@ class Fit:
     ema: float = 0.0
     save_every_s: float = 45.0
     log_every: int = 25
-
-
-def lr_at(plan: Fit, step: int) -> float:
-    """Learning rate of a step (0-based): warm-up, then cosine to 2 % of the peak."""
-    if step < plan.warmup:
-        return plan.lr * (step + 1) / plan.warmup
-    progress = (step - plan.warmup) / max(1, plan.steps - plan.warmup)
-    return plan.lr * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
 
 def generator_of(seed: int, step: int) -> torch.Generator:
@@ -89,7 +82,7 @@ def fit(
     with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
         for step in range(first, plan.steps):
             for group in optimizer.param_groups:
-                group["lr"] = lr_at(plan, step)
+                group["lr"] = learning_rate(plan.lr, step, plan.steps, plan.warmup, "cosine")
             terms = loss(step, generator_of(plan.seed, step))
             optimizer.zero_grad(set_to_none=True)
             terms["loss"].backward()

@@ -1,6 +1,7 @@
 """In which order is the world made, and what is written? `turbo-train world build`.
 
-vae -> teacher -> (reward_image, reward_video, judge_image, judge_video) -> student -> measure.
+vae -> teacher -> (reward_image, reward_video, judge_image, judge_video) -> measure. Students are made from these by the
+training loop: `turbo-train run --preset world-turbo`.
 A stage that is finished has its entry in built.json, which also says how each network was made and how good it is.
 """
 
@@ -17,10 +18,8 @@ from diffusers import AutoencoderKL
 
 from turbo_train.errors import UserError, near
 from turbo_train.nets.source import ClipFormat
-from turbo_train.nets.student import load_student, save_student
 from turbo_train.nets.teacher import load_teacher, save_teacher
-from turbo_train.nets.text import CLIPText
-from turbo_train.world.build import contrastive, measure, student, teacher, vae
+from turbo_train.world.build import contrastive, measure, teacher, vae
 from turbo_train.world.build.fit import Report
 from turbo_train.world.scene import FPS, FRAMES
 from turbo_train.world.tokenizer import build_tokenizer
@@ -28,8 +27,8 @@ from turbo_train.world.tokenizer import build_tokenizer
 RECORD = "built.json"
 SCHEMA_VERSION = 1
 GUIDANCE_GRID = (1.0, 2.0, 3.0, 5.0)  # imagen_cfg's convention, tried on the validation triples
-TEACHER_STEPS, STUDENT_STEPS = 50, 4
-STAGES = ("vae", "teacher", *contrastive.MODELS, "student", "measure")
+TEACHER_STEPS, FEW_STEPS = 50, 4
+STAGES = ("vae", "teacher", *contrastive.MODELS, "measure")
 StageReport = Callable[[str, int, int, Any], None]
 
 
@@ -78,7 +77,7 @@ def build(
         if name in contrastive.MODELS:
             _contrastive(name, out, work, tell)
         else:
-            {"vae": _vae, "teacher": _teacher, "student": _student, "measure": _measure}[name](out, work, tell)
+            {"vae": _vae, "teacher": _teacher, "measure": _measure}[name](out, work, tell)
     return tuple(wanted)
 
 
@@ -140,41 +139,17 @@ def _contrastive(name: str, out: Path, work: Path, report: Report) -> None:
     _note(out, name, {"plan": asdict(plan)} | dict(figures))
 
 
-def _student(out: Path, work: Path, report: Report) -> None:
-    model = load_teacher(out / "teacher")
-    latents, ids = teacher.training_latents(_trained_vae(work), work / "teacher")
-    if not isinstance(model.text, CLIPText):
-        raise TypeError("the world's text encoder is a CLIPText")
-    with torch.no_grad():
-        contexts = torch.cat([model.text.of_ids(part) for part in ids.split(500)])
-    made = student.train_student(model, latents, contexts, work / "student", report)
-    # the teacher's scale counts from the unconditional prediction, the student's from the conditional one
-    scale = float(read_record(out)["teacher"]["guidance_scale"]) - 1
-    scale = min(max(scale, student.W_MIN), student.W_MAX)
-    save_student(
-        out / "student",
-        made,
-        guidance_range=(student.W_MIN, student.W_MAX),
-        guidance_scale=scale,
-        notes="latent consistency distillation of the world's teacher, no rewards",
-        rewards=(),
-    )
-    _note(out, "student", {"fit": asdict(student.PLAN), "batch": student.BATCH, "rank": student.RANK})
-
-
 def _measure(out: Path, work: Path, report: Report) -> None:
-    """Oracle accuracy on the test triples: the teacher at 50 and 4 steps, the student at 4."""
+    """Oracle accuracy on the test triples: the teacher at 50 and 4 steps."""
     captions = measure.held_out_captions("test")
     scale = float(read_record(out)["teacher"]["guidance_scale"])
-    pupil = load_student(out / "student")
-    own = float(json.loads((out / "student" / "config.json").read_text(encoding="utf-8"))["guidance_scale"])
-    runs = {
-        "teacher_50_steps": (load_teacher(out / "teacher"), measure.teacher_sampler(TEACHER_STEPS, scale)),
-        "teacher_4_steps": (load_teacher(out / "teacher"), measure.teacher_sampler(STUDENT_STEPS, scale)),
-        "student_4_steps": (pupil, measure.student_sampler(STUDENT_STEPS, own)),
+    model = load_teacher(out / "teacher")
+    samplers = {
+        "teacher_50_steps": measure.teacher_sampler(TEACHER_STEPS, scale),
+        "teacher_4_steps": measure.teacher_sampler(FEW_STEPS, scale),
     }
     rows = {}
-    for done, (name, (model, sampler)) in enumerate(runs.items(), start=1):
+    for done, (name, sampler) in enumerate(samplers.items(), start=1):
         rows[name] = dict(measure.oracle_accuracy(measure.make(model, captions, 1, sampler)))
-        report(done, len(runs), rows[name])
+        report(done, len(samplers), rows[name])
     _note(out, "measure", {"clips": len(captions), "test": rows})

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from turbo_train.world.build.fit import Fit, fit, generator_of, lr_at
+from turbo_train.learning_rate import learning_rate
+from turbo_train.world.build.fit import Fit, fit, generator_of
 
 PLAN = Fit(steps=12, lr=0.05, seed=3, warmup=2, ema=0.9, save_every_s=0.0)
 
@@ -46,7 +47,7 @@ def test_a_finished_training_is_not_trained_further(tmp_path: Path) -> None:
 
 
 def test_the_rate_warms_up_and_decays_to_two_per_cent() -> None:
-    rates = [lr_at(PLAN, step) for step in range(PLAN.steps + 1)]
+    rates = [learning_rate(PLAN.lr, step, PLAN.steps, PLAN.warmup, "cosine") for step in range(PLAN.steps + 1)]
     assert rates[0] == PLAN.lr / 2
     assert max(rates) == rates[2] == PLAN.lr
     assert rates[-1] == pytest.approx(0.02 * PLAN.lr)

@@ -1,0 +1,186 @@
+"""How does a run get from its first step to its last? Data, step, log, clips and checkpoints, in this order.
+
+Everything random is drawn from (seed, step, place), and a checkpoint says where the data's lanes stand: a resumed run
+takes the steps that an uninterrupted one would have taken. A signal to any process stops all after the same step.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object
+
+from turbo_train.checkpoint import STUDENT, last_checkpoint, read_state, save_checkpoint
+from turbo_train.config import TrainConfig
+from turbo_train.data.feed import Feed
+from turbo_train.data.open import open_source
+from turbo_train.data.sample import Position
+from turbo_train.errors import UserError
+from turbo_train.exits import StopRequest, finishing
+from turbo_train.figures import Figures, Window
+from turbo_train.nets.videocrafter2.checkpoint import CheckpointConfig
+from turbo_train.runlog import RunLog
+from turbo_train.trainer import Step, Trainer
+
+Watch = Callable[[int, int, Figures], None]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Where a call of `train` ended. stopped: by a signal, with everything kept."""
+
+    step: int
+    stopped: bool
+    folder: Path
+
+
+def train(
+    config: TrainConfig,
+    folder: Path,
+    *,
+    watch: Watch | None = None,
+    say: Callable[[str], None] = print,
+    sizes: CheckpointConfig | None = None,
+) -> Ended:
+    """Train from the last checkpoint of `folder`, or from the beginning, to the last step or the first signal.
+
+    watch(steps done, steps, figures) after each step, in the main process. sizes: as in `assemble`.
+    UserError: what is missing, a source without samples, a disk without room, max_nonfinite steps not finite.
+    """
+    run = Run(config, folder, sizes)
+    with finishing(say) as stop:
+        return run.to_the_end(stop, watch)
+
+
+class Run:
+    """A training run in one process: its trainer, its log, and where its data stand."""
+
+    def __init__(self, config: TrainConfig, folder: Path, sizes: CheckpointConfig | None = None) -> None:
+        self.config, self.folder = config, folder
+        self.trainer = Trainer(config, sizes)
+        self.main: bool = self.trainer.accelerator.is_main_process
+        self.log = RunLog(folder, self.main)
+        self.positions: dict[int, Position] = {}
+        self.nonfinite = self.skipped = self.in_a_row = 0
+        self.window = Window()
+        found = last_checkpoint(folder)
+        if found is not None:
+            state = read_state(found)
+            self.trainer.restore(state)
+            self.positions = dict(state["positions"])
+            self.nonfinite, self.skipped = state["nonfinite"], state["skipped"]
+        self.log.rewind(self.trainer.done)
+
+    def to_the_end(self, stop: StopRequest, watch: Watch | None = None) -> Ended:
+        """Every step that is left."""
+        config, trainer = self.config, self.trainer
+        self._write_start()
+        mine = [place for places in trainer.places for place in places]
+        source = open_source(config, trainer.parts.teacher)
+        with Feed(source, mine, config.batch_size, self.positions, config.prefetch) as feed:
+            while trainer.done < config.steps:
+                began = time.perf_counter()
+                row = feed.next()
+                data_wait_s = time.perf_counter() - began
+                self._count_skipped(row.skipped)
+                step = trainer.step(dict(zip(feed.places, row.samples, strict=True)), stop.requested)
+                self.positions |= row.positions
+                times = {"step_s": time.perf_counter() - began, "data_wait_s": data_wait_s}
+                self._count(step, times | {"network_s": step.network_s})
+                if watch and self.main:
+                    watch(trainer.done, config.steps, step.figures)
+                stopping = step.figures.flags["stop"] > 0 and trainer.done < config.steps
+                self._after(step, stopping)
+                if stopping:
+                    self.log.write("stop", {"step": trainer.done})
+                    trainer.accelerator.end_training()
+                    return Ended(trainer.done, True, self.folder)
+        self._finish()
+        return Ended(trainer.done, False, self.folder)
+
+    def _count(self, step: Step, times: dict[str, float]) -> None:
+        """A step that was taken goes into the log's next line. UserError: too many in a row were not."""
+        done = self.trainer.done
+        if step.taken:
+            self.in_a_row = 0
+            self.window.add(step.figures, step.grad_norm, times)
+            return
+        wrong = step.figures.wrong() or ["the gradient"]
+        self.in_a_row += 1
+        self.nonfinite += 1
+        self.log.write("nonfinite", {"step": done, "wrong": wrong})
+        if self.in_a_row >= self.config.max_nonfinite:
+            kept = last_checkpoint(self.folder)
+            less = "a smaller lr, or without the reward that is not finite"
+            raise UserError(
+                found=f"{self.in_a_row} steps in a row, up to step {done}, in which {', '.join(wrong)} was not finite",
+                expected="finite losses, rewards and gradients",
+                run_next=f"{less}; the last good checkpoint is {kept}" if kept else less,
+            )
+
+    def _after(self, step: Step, stopping: bool) -> None:
+        """What is due after a step: a line of the log, clips, a checkpoint."""
+        config, done = self.config, self.trainer.done
+        last = done == config.steps
+        if self.window.seen and (done % config.log_every == 0 or last or stopping):
+            entry = {"step": done, **self.window.entry(), "lr": step.lr}
+            self.log.write("step", entry | {"nonfinite": self.nonfinite, "skipped": self.skipped})
+            self.window = Window()
+        if config.validate_every and (done % config.validate_every == 0 or last):
+            self.trainer.make_clips(self.folder / "validation" / f"step-{done:06d}")
+            self.log.write("validation", {"step": done, "clips": len(config.validation_prompts)})
+        if stopping or last or (config.save_every and done % config.save_every == 0):
+            self._save()
+
+    def _save(self) -> None:
+        """A checkpoint, by the main process. UserError in every process: it cannot be written."""
+        positions: dict[int, Position] = {}
+        for part in gather_object([self.positions]):
+            positions |= part
+        failed: list[UserError] = []
+        if self.main:
+            state = self.trainer.state() | {
+                "positions": [(place, dict(position)) for place, position in sorted(positions.items())],
+                "nonfinite": self.nonfinite,
+                "skipped": self.skipped,
+            }
+            done = self.trainer.done
+            try:
+                save_checkpoint(self.folder, done, state, self.trainer.write_student, self.config.keep)
+                self.log.write("checkpoint", {"step": done})
+            except UserError as error:
+                failed.append(error)
+        failures = gather_object(failed)
+        if failures:
+            raise failures[0]
+
+    def _finish(self) -> None:
+        done = self.trainer.done
+        if self.main:
+            place = self.folder / STUDENT
+            partial = place.with_name(f".{STUDENT}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            self.trainer.write_student(partial)
+            shutil.rmtree(place, ignore_errors=True)
+            partial.rename(place)
+        self.log.write("end", {"step": done, "nonfinite": self.nonfinite, "skipped": self.skipped})
+        self.trainer.accelerator.end_training()
+
+    def _write_start(self) -> None:
+        config, accelerator = self.config, self.trainer.accelerator
+        entry: dict[str, Any] = {"step": self.trainer.done, "preset": config.preset}
+        entry |= {"processes": accelerator.num_processes, "device": str(self.trainer.device)}
+        entry |= {"passes_per_step": config.batch_size // config.micro_batch_size}
+        entry |= {"loss_placement": config.loss_placement, "effective_betas": config.effective_betas()}
+        self.log.write("start", entry | {"torch": torch.__version__})
+
+    def _count_skipped(self, texts: Sequence[str]) -> None:
+        for text in texts:
+            self.skipped += 1
+            self.log.write("skipped", {"step": self.trainer.done + 1, "sample": text})
