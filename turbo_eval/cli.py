@@ -12,6 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from turbo_eval import options
+from turbo_eval.cli_curves import curves
+from turbo_eval.cli_lineup import lineup
 from turbo_eval.cli_rewards import print_outcome, require_few, rewards
 from turbo_eval.cli_runs import runs
 from turbo_eval.cli_weights import weights
@@ -86,6 +88,8 @@ def _vbench(request: Request, as_json: bool) -> None:
 
 
 app.command()(rewards)
+app.command()(lineup)
+app.command()(curves)
 
 
 @app.command()

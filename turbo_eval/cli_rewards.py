@@ -28,18 +28,9 @@ def rewards(
     against: options.Against = None,
     videos: options.Videos = None,
     suite: options.SuiteName = "world",
-    reward: Annotated[
-        str | None,
-        typer.Option(
-            help="Only these (turbo-eval list rewards), separated by commas. "
-            "Default: all whose weights are here and who know the prompts' words."
-        ),
-    ] = None,
-    reward_dtype: Annotated[str, typer.Option(help=f"{', '.join(DTYPES)}: of the reward networks.")] = DTYPES[0],
-    repeat_last: Annotated[
-        bool,
-        typer.Option("--repeat-last", help="A clip with too few frames for a video reward repeats its last one."),
-    ] = False,
+    reward: options.RewardNames = None,
+    reward_dtype: options.RewardDtype = DTYPES[0],
+    repeat_last: options.RepeatLast = False,
     in_loop: Annotated[
         str | None,
         typer.Option(
@@ -74,30 +65,12 @@ def rewards(
 def _request(parameters: dict[str, object]) -> Request:
     chosen = {name: parameters.pop(name) for name in ("reward", "reward_dtype", "repeat_last", "in_loop")}
     choice = RewardChoice(
-        names=_wanted(chosen["reward"]),
-        dtype=_known_dtype(str(chosen["reward_dtype"])),
+        names=options.wanted_rewards(chosen["reward"]),
+        dtype=options.known_dtype(str(chosen["reward_dtype"])),
         repeat_last=bool(chosen["repeat_last"]),
         in_loop=_stated(chosen["in_loop"]),
     )
     return replace(options.request_of({**parameters, "latency": False}), rewards=choice)
-
-
-def _wanted(text: object) -> tuple[str, ...]:
-    """The rewards of --reward; () where it was not given. UserError for an empty one: a variable that was not set."""
-    names = _names(text)
-    if text is not None and not names:
-        raise UserError(found=f"--reward {text!r}", expected="names of rewards", run_next="turbo-eval list rewards")
-    return names
-
-
-def _names(text: object) -> tuple[str, ...]:
-    return tuple(name.strip() for name in str(text or "").split(",") if name.strip())
-
-
-def _known_dtype(name: str) -> str:
-    if name not in DTYPES:
-        raise UserError(found=f"--reward-dtype {name}", expected=f"one of {', '.join(DTYPES)}")
-    return name
 
 
 def _stated(text: object) -> tuple[str, ...] | None:
@@ -106,7 +79,7 @@ def _stated(text: object) -> tuple[str, ...] | None:
         return None
     from turbo_train.rewards.table import find_reward
 
-    names = _names(text)
+    names = options.names_of(text)
     if names == (NONE,):
         return ()
     if not names or NONE in map(str.lower, names):

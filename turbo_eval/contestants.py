@@ -36,13 +36,14 @@ class RewardChoice:
     """What `turbo-eval rewards` scores with. names: (): all that can be had. dtype: of the reward networks.
 
     repeat_last: a clip that is too short for a video reward repeats its last frame. in_loop: the rewards that the model
-    was trained on, where it does not say so itself; None: not stated.
+    was trained on, where it does not say so itself; None: not stated. beside: VBench's dimensions and the oracle too.
     """
 
     names: tuple[str, ...] = ()
     dtype: str = "float32"
     repeat_last: bool = False
     in_loop: tuple[str, ...] | None = None
+    beside: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Request:
     None: samples as the suite says, batch and threads as the run says (a new one: 4, and all cores), shard all of it;
     frames, size (height and width in pixels), fps and dtype as each model says. prompts: instead of a suite.
     score: whether the clips are scored; rewards: by reward models, in place of VBench's dimensions and the oracle.
+    lineup: any number of contestants that are resolved already, in place of `model` and `against`.
     """
 
     model: str | None = None
@@ -80,6 +82,7 @@ class Request:
     max_failures: int = 0
     allow_missing: bool = False
     lease_s: float = EXPIRY_S
+    lineup: tuple[Contestant, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,9 @@ class Contestant:
 
 
 def contestants_of(request: Request) -> tuple[Contestant, ...]:
-    """One or two contestants, the model first. UserError for an unknown model, or twice the same one."""
+    """The line-up, or one or two with the model first. UserError for an unknown model, or twice the same one."""
+    if request.lineup:
+        return request.lineup
     found = _find_all(request)
     first = _with_rewards(_first(request, found), request.rewards)
     if request.against is None:
@@ -241,6 +246,8 @@ def output_folder(request: Request, contestants: tuple[Contestant, ...], suite: 
         return request.out
     samples = "" if request.samples is None else f"x{request.samples}"
     scope = f"{_slug(suite.name)}-{prompts}{samples}-seed{request.seed}"
+    if request.lineup:  # whoever joins a line-up finds the others' clips there
+        return Path("runs") / scope / f"lineup-{suite.sha256[:8]}"
     decides = json.dumps([suite.sha256, *(asdict(c.identity) for c in contestants)])
     digest = hashlib.sha256(decides.encode()).hexdigest()[:8]  # other prompts, weights or sizes: another folder
     return Path("runs") / scope / f"{'-vs-'.join(c.name for c in contestants)}-{digest}"

@@ -40,7 +40,7 @@ def _only_in_loop(
 ) -> Iterator[str]:
     compared = [d.reward for d in differences if d.clips and model in (d.model, d.against)]
     better = [d.reward for d in differences if d.clips and d.improved(model)]
-    seen = [r for r in compared if is_in_loop(r, trained_on) or _kin(r, trained_on, lineage)]
+    seen = [r for r in compared if is_in_loop(r, trained_on) or relatives(r, trained_on, lineage)]
     if better and set(better) <= set(seen):
         rest = "no other reward or judge was scored" if seen == compared else "no other reward or judge did"
         own = all(is_in_loop(r, trained_on) for r in better)
@@ -54,11 +54,11 @@ def _nothing_held_out(
     names = ", ".join(mean.reward for mean in means)
     if means and all(mean.in_loop for mean in means):
         yield f"no held-out reward was scored: {model} was trained on {names}"
-    elif means and all(mean.in_loop or _kin(mean.reward, trained_on, lineage) for mean in means):
+    elif means and all(mean.in_loop or relatives(mean.reward, trained_on, lineage) for mean in means):
         yield f"no independent reward was scored: {model} was trained on {names}, or on rewards from the same weights"
 
 
-def _kin(reward: str, trained_on: Sequence[str] | None, lineage: Mapping[str, str]) -> list[str]:
+def relatives(reward: str, trained_on: Sequence[str] | None, lineage: Mapping[str, str]) -> list[str]:
     """The rewards of training that were made from this one's weights."""
     return [r for r in trained_on or () if lineage.get(r) == lineage.get(reward, "")]
 
@@ -67,7 +67,7 @@ def _related(
     model: str, means: Sequence[RewardMean], trained_on: Sequence[str] | None, lineage: Mapping[str, str]
 ) -> Iterator[str]:
     for mean in means:
-        kin = _kin(mean.reward, trained_on, lineage)
+        kin = relatives(mean.reward, trained_on, lineage)
         if mean.in_loop is False and kin:
             yield (
                 f"{mean.reward} is not independent of {', '.join(kin)}, which {model} was trained on: "

@@ -184,7 +184,7 @@ def _of_folder(folder: Path, kind: Kind) -> ModelEntry:
 
 
 def _teacher_of(student_folder: Path) -> Source | None:
-    """What a student's config.json calls its teacher: a folder or checkpoint beside it, or a name of the table.
+    """What a student's config.json calls its teacher: a folder or checkpoint beside it, or one of the table.
 
     None where there is neither: loading says so.
     """
@@ -192,7 +192,20 @@ def _teacher_of(student_folder: Path) -> Source | None:
     beside = student_folder.resolve().parent / name
     if beside.exists():
         return teacher_at(beside)
-    return find_model(name).source if named(name) else None
+    return find_model(name).source if named(name) else _teacher_by_hash(student_folder)
+
+
+def _teacher_by_hash(student_folder: Path) -> Source | None:
+    """The teacher of the table whose weights a student's config.json gives the hash of."""
+    from turbo_train.nets.base import teacher_sha256
+
+    wanted = read_record(student_folder / "config.json").get("teacher_sha256")
+    for entry in MODELS if wanted else ():
+        if entry.kind == "teacher" and not missing(entry, entry.recipes[0]):
+            source = _source(entry, entry.recipes[0])
+            if teacher_sha256(source.path) == wanted:
+                return source
+    return None
 
 
 def _as_stated(entry: ModelEntry) -> ModelEntry:

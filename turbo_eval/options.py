@@ -79,6 +79,17 @@ LeaseSeconds = Annotated[
     typer.Option("--lease", min=0.1, help="Seconds without a heartbeat until work is taken over."),
 ]
 DEFAULT_LEASE_S = EXPIRY_S
+RewardNames = Annotated[
+    str | None,
+    typer.Option(
+        help="Only these (turbo-eval list rewards), separated by commas. "
+        "Default: all whose weights are here and who know the prompts' words."
+    ),
+]
+RewardDtype = Annotated[str, typer.Option(help=f"{', '.join(DTYPES)}: of the reward networks.")]
+RepeatLast = Annotated[
+    bool, typer.Option("--repeat-last", help="A clip with too few frames for a video reward repeats its last one.")
+]
 
 
 def request_of(parameters: Mapping[str, Any]) -> Request:
@@ -93,6 +104,26 @@ def request_of(parameters: Mapping[str, Any]) -> Request:
         dimensions=tuple(name.strip() for name in (names or "").split(",") if name.strip()),
         shard=parse_shard(shard) if shard else shard_of_rank(),
     )
+
+
+def wanted_rewards(text: object) -> tuple[str, ...]:
+    """The rewards of --reward; () where it was not given. UserError for an empty one: a variable that was not set."""
+    names = names_of(text)
+    if text is not None and not names:
+        raise UserError(found=f"--reward {text!r}", expected="names of rewards", run_next="turbo-eval list rewards")
+    return names
+
+
+def names_of(text: object) -> tuple[str, ...]:
+    """What stands between commas."""
+    return tuple(name.strip() for name in str(text or "").split(",") if name.strip())
+
+
+def known_dtype(name: str) -> str:
+    """The dtype of --reward-dtype. UserError for an unknown one."""
+    if name not in DTYPES:
+        raise UserError(found=f"--reward-dtype {name}", expected=f"one of {', '.join(DTYPES)}")
+    return name
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # torch
     from turbo_eval.generators.latent import LatentGenerator
 
 BATCH = 4
+HELD = 2  # models in memory at a time: a pair, or of many the one at work and the one before
 
 
 @dataclass
@@ -72,12 +73,14 @@ class Job:
         return self.videos or open_folder(self.request.videos, self.plan.prompts(), 1)
 
     def generator(self, contestant: Contestant) -> LatentGenerator:
-        """The contestant's model, loaded once."""
+        """The contestant's model, loaded once as long as no more than two are asked for in turn."""
         from turbo_eval.generators.latent import load_generator
 
         entry = contestant.entry
         assert entry is not None and entry.source is not None
         if contestant.name not in self.loaded:
+            while len(self.loaded) >= HELD:
+                del self.loaded[next(iter(self.loaded))]
             self.loaded[contestant.name] = load_generator(entry.source, entry.setting, self.plan.batch, self.device)
         return self.loaded[contestant.name]
 
@@ -167,7 +170,11 @@ def _scorers(request: Request, suite: Suite, device: str) -> tuple[Sequence[Scor
     if asked is None:
         return build_scorers(dimensions=request.dimensions or None)
     texts = [prompt.prompt for prompt in suite.prompts]
-    return reward_scorers(asked.names, texts, device=device, dtype=asked.dtype, repeat_last=asked.repeat_last)
+    rewards = reward_scorers(asked.names, texts, device=device, dtype=asked.dtype, repeat_last=asked.repeat_last)
+    if not asked.beside:
+        return rewards
+    others = build_scorers(dimensions=request.dimensions or None)
+    return [*others.scorers, *rewards.scorers], {**others.unscored, **rewards.unscored}
 
 
 def prepare(request: Request) -> Job:

@@ -60,7 +60,22 @@ def write_results(
     missing: the clips that are not there; then the files are stamped PARTIAL and a whole run's are left alone.
     more: further fields of results.json.
     """
-    lines = "".join(canonical_line(score) + "\n" for score in sorted(scores, key=lambda score: score.sort_key))
+    texts = {"table.md": to_markdown(table), "table.csv": to_csv(table)}
+    more = {"table": table.to_json(), **(more or {})}
+    return write_texts(folder, scores, manifest, environment, timings, missing, texts, more)
+
+
+def write_texts(
+    folder: Path,
+    scores: Sequence[ScoreRecord],
+    manifest: Manifest,
+    environment: Environment,
+    timings: Mapping[str, Any],
+    missing: Mapping[str, Any] | None,
+    texts: Mapping[str, str],
+    more: Mapping[str, Any],
+) -> tuple[Path, ...]:
+    """scores.jsonl, results.json with the fields `more`, and files of these names and texts; else as write_results."""
     described = manifest.to_json()
     results = {
         "schema_version": SCHEMA_VERSION,
@@ -68,24 +83,22 @@ def write_results(
         **{name: described[name] for name in ("identity", "scope", "models", "keys")},
         "environment": environment.to_json(),
         "timings": dict(timings),
-        "table": table.to_json(),
-        **(more or {}),
+        **more,
     }
-    texts = {
-        "scores.jsonl": lines,
+    files = {
+        "scores.jsonl": "".join(canonical_line(score) + "\n" for score in sorted(scores, key=lambda s: s.sort_key)),
         "results.json": json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
-        "table.md": to_markdown(table),
-        "table.csv": to_csv(table),
+        **texts,
     }
-    return tuple(_stamped(folder, name, missing is not None, text.encode()) for name, text in texts.items())
+    return tuple(write_stamped(folder, name, missing is not None, text.encode()) for name, text in files.items())
 
 
 def write_lines(folder: Path, name: str, rows: Sequence[Mapping[str, Any]], *, partial: bool) -> Path:
     """Writes one canonical JSON line a row, stamped as the other files are. Returns the path."""
-    return _stamped(folder, name, partial, "".join(canonical_json(row) + "\n" for row in rows).encode())
+    return write_stamped(folder, name, partial, "".join(canonical_json(row) + "\n" for row in rows).encode())
 
 
-def _stamped(folder: Path, name: str, partial: bool, data: bytes) -> Path:
+def write_stamped(folder: Path, name: str, partial: bool, data: bytes) -> Path:
     """Writes a file under its name, or under PARTIAL-name; a whole run's file ends the partial one."""
     path = write_atomically(folder / (PARTIAL + name if partial else name), data)
     if not partial:
@@ -132,7 +145,7 @@ def write_contact_sheet(
                 _paste(sheet, clips[model], (left, top + LINE_PX), (width, height), max_frames)
             else:
                 _text(draw, (left, top + LINE_PX), "no clip", strip, PALE)
-    return _stamped(folder, "contact_sheet.png", bool(stamp), _png(sheet))
+    return write_stamped(folder, "contact_sheet.png", bool(stamp), _png(sheet))
 
 
 def frame_indices(frames: int, max_frames: int) -> list[int]:

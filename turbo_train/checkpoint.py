@@ -3,13 +3,14 @@
 `checkpoints/step-000500/`: `state.pt` (weights, optimizer, average, loss scale, where the data's lanes stand),
 `student/` (the student as it would be used), `manifest.json` (bytes and sha256 of every file). It is written under
 another name, synced, and renamed; then the oldest are removed. One that was damaged later is passed over, with a
-warning, for the one before.
+warning, for the one before; the run that goes on there takes its steps again and replaces it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from turbo_train.errors import UserError
 from turbo_train.weights.hashes import file_sha256
@@ -27,7 +29,8 @@ SCHEMA_VERSION = 1
 
 def checkpoints(run: Path) -> list[Path]:
     """The checkpoints of a run by rising step, whole ones and damaged ones."""
-    return sorted(path for path in (run / FOLDER).glob("step-*") if (path / MANIFEST_FILE).is_file())
+    found = [path for path in (run / FOLDER).glob("step-*") if re.fullmatch(r"step-\d+", path.name)]
+    return sorted(found, key=step_of)
 
 
 def step_of(checkpoint: Path) -> int:
@@ -38,34 +41,50 @@ def step_of(checkpoint: Path) -> int:
 def save_checkpoint(
     run: Path, step: int, state: Mapping[str, Any], write_student: Callable[[Path], object], keep: int
 ) -> Path:
-    """Write one and remove all but the last `keep`. UserError: no room, or not writable; the ones before stay."""
+    """Write one and remove all but the last `keep`. UserError: no room, or not writable; the ones before stay.
+
+    Later ones are removed too: the run went on from before them, so they were damaged.
+    """
     place = run / FOLDER / f"step-{step:06d}"
+
+    def fill(folder: Path) -> None:
+        with (folder / STATE_FILE).open("wb") as file:
+            torch.save(dict(state), file)
+        write_student(folder / STUDENT)
+        manifest = {"schema_version": SCHEMA_VERSION, "step": step, "torch": torch.__version__}
+        (folder / MANIFEST_FILE).write_text(json.dumps(manifest | {"files": _files(folder)}, indent=2) + "\n")
+
+    before = [path for path in checkpoints(run) if step_of(path) < step]
+    write_whole(place, fill, f"{before[-1]} is as it was" if before else "there is no checkpoint before it")
+    later = [path for path in checkpoints(run) if step_of(path) > step]
+    for old in [*before[: max(0, len(before) + 1 - keep)], *later]:
+        shutil.rmtree(old, ignore_errors=True)
+    return place
+
+
+def write_whole(place: Path, fill: Callable[[Path], object], kept: str) -> None:
+    """A folder that appears under its name when all of it is on the disk, in the place of what was there.
+
+    kept: what is said to be left. UserError: no room, or not writable.
+    """
     partial = place.with_name(f".{place.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        with (partial / STATE_FILE).open("wb") as file:
-            torch.save(dict(state), file)
-        write_student(partial / STUDENT)
-        manifest = {"schema_version": SCHEMA_VERSION, "step": step, "torch": torch.__version__}
-        (partial / MANIFEST_FILE).write_text(json.dumps(manifest | {"files": _files(partial)}, indent=2) + "\n")
+        fill(partial)
         for path in [*partial.rglob("*"), partial]:
             _sync(path)
         shutil.rmtree(place, ignore_errors=True)
         partial.rename(place)
         _sync(place.parent)
-    except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
-        shutil.rmtree(partial, ignore_errors=True)
-        before = checkpoints(run)
-        kept = f"{before[-1]} is whole" if before else "there is none before it"
+    except (OSError, RuntimeError, SafetensorError) as error:  # what a full disk becomes in torch's writer and that one
         raise UserError(
-            found=f"checkpoint {place} cannot be written ({_reason(error)}); {kept}",
-            expected="a writable disk with room for a checkpoint",
+            found=f"{place} cannot be written ({_reason(error)}); {kept}",
+            expected="a writable disk with room for it",
             run_next="free some room, then the same command again",
         ) from error
-    for old in checkpoints(run)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
-    return place
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def last_checkpoint(run: Path) -> Path | None:
@@ -91,13 +110,16 @@ def damage(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint's files; None: nothing."""
     try:
         files = json.loads((checkpoint / MANIFEST_FILE).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+        written = {name: (entry["bytes"], entry["sha256"]) for name, entry in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"{MANIFEST_FILE} cannot be read"
-    for name, entry in files.items():
+    if STATE_FILE not in written:
+        return f"{MANIFEST_FILE} does not name {STATE_FILE}"
+    for name, (size_bytes, sha256) in written.items():
         path = checkpoint / name
         if not path.is_file():
             return f"{name} is missing"
-        if path.stat().st_size != entry["bytes"] or file_sha256(path) != entry["sha256"]:
+        if path.stat().st_size != size_bytes or file_sha256(path) != sha256:
             return f"{name} has other bytes than were written"
     return None
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from turbo_train import __version__
+from turbo_train import __version__, cli_cost, cli_data, cli_export, cli_train
 from turbo_train.exits import exit_code_of, program
 
 LOG_EVERY_S = 30.0  # where stderr is no terminal
@@ -23,6 +23,16 @@ app = typer.Typer(
 )
 world = typer.Typer(help="The embedded world: a small teacher, students, rewards and judges.", no_args_is_help=True)
 app.add_typer(world, name="world")
+for command in (
+    cli_train.run,
+    cli_train.resume,
+    cli_train.presets,
+    cli_cost.dry_run,
+    cli_data.precompute,
+    cli_export.export,
+    cli_cost.memory,
+):
+    app.command()(command)
 
 
 def _print_version(wanted: bool) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,23 +49,28 @@ def presets(
 
 
 def _run(preset: str, settings: list[str], out: Path | None) -> int:
-    from turbo_train.config import with_settings
+    from turbo_train.checkpoint import checkpoints
+    from turbo_train.config import check_alike, with_settings
     from turbo_train.presets import find_preset
 
     config = with_settings(find_preset(preset).config, settings)
     folder = out or Path("runs/train") / f"{preset}-seed{config.seed}"
-    if (folder / CONFIG_FILE).is_file():
-        _check_same(config, _recipe(folder), folder)
+    if checkpoints(folder):  # else nothing was learnt yet, and the recipe may still be mended
+        check_alike(config, _recipe(folder), f"the run in {folder}", _again(folder))
     return _train(config, folder)
 
 
 def _resume(folder: Path, settings: list[str]) -> int:
-    from turbo_train.config import with_settings
+    from turbo_train.config import check_alike, with_settings
 
     before = _recipe(folder)
     config = with_settings(before, settings)
-    _check_same(config, before, folder)
+    check_alike(config, before, f"the run in {folder}", _again(folder))
     return _train(config, folder)
+
+
+def _again(folder: Path) -> str:
+    return f"turbo-train resume {folder}, or another --out"
 
 
 def _recipe(folder: Path) -> TrainConfig:
@@ -85,26 +89,6 @@ def _recipe(folder: Path) -> TrainConfig:
         raise UserError(found=f"{path} is no JSON ({error})", expected="a training run's recipe") from error
 
 
-def _check_same(config: TrainConfig, before: TrainConfig, folder: Path) -> None:
-    """UserError: the run was begun with something else that decides what is learnt."""
-    from turbo_train.config import ALIKE_ON_RESUME
-
-    free = set(ALIKE_ON_RESUME.split())
-    if config.loss_placement == "split":
-        free.discard("micro_batch_size")
-    old = asdict(before)
-    changed = {
-        name: (old[name], value) for name, value in asdict(config).items() if value != old[name] and name not in free
-    }
-    if changed:
-        texts = [f"{name} {now!r}" for name, (_, now) in changed.items()]
-        raise UserError(
-            found=f"{', '.join(texts)} for the run in {folder}",
-            expected=", ".join(f"{name} {was!r}" for name, (was, _) in changed.items()) + ", as it was begun",
-            run_next=f"turbo-train resume {folder}, or another --out",
-        )
-
-
 def _train(config: TrainConfig, folder: Path) -> int:
     import os
 
@@ -116,10 +100,7 @@ def _train(config: TrainConfig, folder: Path) -> int:
 
     main = os.environ.get("RANK", "0") == "0"
     if main:
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f".{CONFIG_FILE}.partial"
-        partial.write_text(config.to_json(), encoding="utf-8")
-        partial.replace(folder / CONFIG_FILE)
+        _write_recipe(config, folder)
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -145,6 +126,20 @@ def _train(config: TrainConfig, folder: Path) -> int:
         where = folder if ended.stopped else folder / "student"
         typer.echo(f"{'stopped' if ended.stopped else 'done'} at step {ended.step}: {where}", err=True)
     return STOPPED if ended.stopped else 0
+
+
+def _write_recipe(config: TrainConfig, folder: Path) -> None:
+    partial = folder / f".{CONFIG_FILE}.partial"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial.write_text(config.to_json(), encoding="utf-8")
+        partial.replace(folder / CONFIG_FILE)
+    except OSError as error:
+        raise UserError(
+            found=f"{folder / CONFIG_FILE} cannot be written ({error.strerror})",
+            expected="a folder on a writable disk with room",
+            run_next="the same command with another --out",
+        ) from error
 
 
 def _line(figures: object) -> str:

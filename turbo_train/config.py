@@ -18,7 +18,7 @@ from turbo_train.rewards.table import find_reward
 Placement = Literal["every", "split"]
 SPLIT = 8  # ranks of the released code, of which the first SPLIT_CD distil and see images, the rest see clips
 SPLIT_CD = 6
-ALIKE_ON_RESUME = "steps save_every keep validate_every log_every tensorboard prefetch max_nonfinite micro_batch_size"
+FREE_ON_RESUME = "steps save_every keep validate_every log_every tensorboard prefetch max_nonfinite micro_batch_size"
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,8 @@ class TrainConfig:
     def problems(self) -> list[str]:
         """What cannot be trained so."""
         positive = (
-            "steps batch_size micro_batch_size lr max_grad_norm num_ddim_steps keep log_every max_nonfinite prefetch"
+            "steps batch_size micro_batch_size lr max_grad_norm num_ddim_steps keep log_every max_nonfinite prefetch "
+            "validation_steps"
         )
         wrong = [
             f"{name} {getattr(self, name)}, not above 0" for name in positive.split() if not getattr(self, name) > 0
@@ -126,9 +127,27 @@ class TrainConfig:
             wrong.append("ema_target without ema_decay: there is no average to learn from")
         if self.loss_placement == "split" and self.batch_size // max(1, self.micro_batch_size) % SPLIT:
             wrong.append(f"loss_placement split: batch_size / micro_batch_size has to be a multiple of {SPLIT}")
-        if self.rank < 0 or self.save_every < 0 or self.validate_every < 0 or not 0 <= self.dropout < 1:
-            wrong.append("rank, save_every or validate_every below 0, or dropout outside [0, 1)")
+        if not 0 <= self.dropout < 1:
+            wrong.append(f"dropout {self.dropout}, not in [0, 1)")
+        counts = "rank seed save_every validate_every warmup_steps weight_decay adam_eps huber_c"
+        wrong += [f"{name} {getattr(self, name)}, below 0" for name in counts.split() if getattr(self, name) < 0]
+        betas = {"adam_beta1": self.adam_beta1, "adam_beta2": self.adam_beta2}
+        wrong += [f"{name} {value}, not in [0, 1)" for name, value in betas.items() if not 0 <= value < 1]
+        sizes = {"frames": self.frames, "fps": self.fps, "cond_fps": self.cond_fps, "size": min(self.size or (1,))}
+        wrong += [f"{name} {value}, not above 0" for name, value in sizes.items() if value is not None and value <= 0]
         return wrong
+
+    def free_on_resume(self) -> set[str]:
+        """Fields that a run may change when it goes on, since they do not decide what the steps left are.
+
+        Not steps where the learning rate follows them; not the passes where these decide the loss's parts or dropout.
+        """
+        free = set(FREE_ON_RESUME.split())
+        if self.lr_schedule == "cosine":
+            free.discard("steps")
+        if self.loss_placement == "split" or self.dropout > 0:
+            free.discard("micro_batch_size")
+        return free
 
     def effective_betas(self) -> dict[str, float]:
         """Reward -> its weight relative to the distillation loss, averaged over all passes of a step."""
@@ -176,6 +195,25 @@ def checked(config: TrainConfig) -> TrainConfig:
     return config
 
 
+def check_alike(config: TrainConfig, before: TrainConfig, where: str, run_next: str) -> None:
+    """UserError, with both values: what began as `before` would go on with another recipe."""
+    free = config.free_on_resume()
+    pairs = {field.name: (getattr(before, field.name), getattr(config, field.name)) for field in fields(config)}
+    changed = {name: pair for name, pair in pairs.items() if name not in free and pair[0] != pair[1]}
+    if changed:
+        raise UserError(
+            found=", ".join(f"{name} {_shown(now)}" for name, (_, now) in changed.items()) + f" for {where}",
+            expected=", ".join(f"{name} {_shown(was)}" for name, (was, _) in changed.items()) + ", as it was begun",
+            run_next=run_next,
+        )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple) and all(isinstance(part, RewardWeight) for part in value):
+        return ",".join(map(str, value)) or "none"
+    return repr(value)
+
+
 def config_of(values: Mapping[str, Any], where: str) -> TrainConfig:
     """What `to_json` wrote. UserError: fields that this version does not know, or lacks, or of another kind."""
     names = {field.name for field in fields(TrainConfig)}
@@ -186,6 +224,9 @@ def config_of(values: Mapping[str, Any], where: str) -> TrainConfig:
         given["rewards"] = tuple(RewardWeight(**term) for term in given.get("rewards", ()))
         given["validation_prompts"] = tuple(given.get("validation_prompts", ()))
         given["size"] = tuple(given["size"]) if given.get("size") else None
+        for name, kind in get_type_hints(TrainConfig).items():
+            if get_origin(kind) is Literal and name in given and given[name] not in get_args(kind):
+                raise ValueError(f"{name} {given[name]!r}, none of {', '.join(get_args(kind))}")
         return checked(TrainConfig(**given))
     except (TypeError, ValueError, AttributeError) as error:
         raise UserError(found=f"{where}: {error}", expected="a training run's config.json of this version") from error

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from turbo_train.step import StepResult
 
-FLAGS = ("stop", "failed")  # counts of processes; they travel with the sums, so that all processes agree
+FLAGS = ("stop", "skipped")  # processes asked to stop, samples skipped; they travel with the sums: all processes agree
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Means over a step. rewards: unscaled, by name. A mean over nothing is left out. flags: of FLAGS, counts."""
+    """Means over a step. rewards: unscaled, by name. A mean over nothing is left out. flags: counts, by FLAGS."""
 
     loss: float
     loss_cd: float | None
@@ -52,9 +52,9 @@ class Sums:
                 self.total[4 + 2 * place] += result.rewards[name].sum()
                 self.total[5 + 2 * place] += len(result.rewards[name])
 
-    def flag(self, name: str) -> None:
-        """This process raises a flag."""
-        self.total[len(self.total) - len(FLAGS) + FLAGS.index(name)] += 1
+    def flag(self, name: str, count: int = 1) -> None:
+        """This process adds to one of FLAGS."""
+        self.total[len(self.total) - len(FLAGS) + FLAGS.index(name)] += count
 
 
 def figures_of(total: Tensor, rewards: Sequence[str]) -> Figures:
@@ -95,6 +95,7 @@ class Window:
             values = [figures.rewards[name] for figures in self.seen if name in figures.rewards]
             rewards[name] = sum(values) / len(values)
         return {
+            "steps": count,
             "loss": sum(figures.loss for figures in self.seen) / count,
             "loss_cd": sum(cds) / len(cds) if cds else None,
             "rewards": rewards,

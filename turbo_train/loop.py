@@ -6,7 +6,7 @@ takes the steps that an uninterrupted one would have taken. A signal to any proc
 
 from __future__ import annotations
 
-import shutil
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 
-from turbo_train.checkpoint import STUDENT, last_checkpoint, read_state, save_checkpoint
-from turbo_train.config import TrainConfig
+from turbo_train.checkpoint import STUDENT, last_checkpoint, read_state, save_checkpoint, write_whole
+from turbo_train.config import TrainConfig, check_alike, config_of
+from turbo_train.curves import Curves, check_installed
 from turbo_train.data.feed import Feed
 from turbo_train.data.open import open_source
 from turbo_train.data.sample import Position
@@ -63,6 +64,8 @@ class Run:
 
     def __init__(self, config: TrainConfig, folder: Path, sizes: CheckpointConfig | None = None) -> None:
         self.config, self.folder = config, folder
+        if config.tensorboard:
+            check_installed()
         self.trainer = Trainer(config, sizes)
         self.main: bool = self.trainer.accelerator.is_main_process
         self.log = RunLog(folder, self.main)
@@ -70,27 +73,29 @@ class Run:
         self.nonfinite = self.skipped = self.in_a_row = 0
         self.window = Window()
         found = last_checkpoint(folder)
+        self._check_seen_by_all(found)
         if found is not None:
-            state = read_state(found)
-            self.trainer.restore(state)
-            self.positions = dict(state["positions"])
-            self.nonfinite, self.skipped = state["nonfinite"], state["skipped"]
+            self._restore(found)
         self.log.rewind(self.trainer.done)
+        self.curves = Curves(folder, self.trainer.done) if config.tensorboard and self.main else None
 
     def to_the_end(self, stop: StopRequest, watch: Watch | None = None) -> Ended:
         """Every step that is left."""
         config, trainer = self.config, self.trainer
         self._write_start()
         mine = [place for places in trainer.places for place in places]
+        self.positions = {place: self.positions[place] for place in mine if place in self.positions}
         source = open_source(config, trainer.parts.teacher)
         with Feed(source, mine, config.batch_size, self.positions, config.prefetch) as feed:
             while trainer.done < config.steps:
                 began = time.perf_counter()
                 row = feed.next()
                 data_wait_s = time.perf_counter() - began
-                self._count_skipped(row.skipped)
-                step = trainer.step(dict(zip(feed.places, row.samples, strict=True)), stop.requested)
+                samples = dict(zip(feed.places, row.samples, strict=True))
+                step = trainer.step(samples, stop.requested, len(row.skipped))
                 self.positions |= row.positions
+                if step.figures.flags["skipped"]:
+                    self._count_skipped(gather_object(list(row.skipped)))
                 times = {"step_s": time.perf_counter() - began, "data_wait_s": data_wait_s}
                 self._count(step, times | {"network_s": step.network_s})
                 if watch and self.main:
@@ -99,6 +104,8 @@ class Run:
                 self._after(step, stopping)
                 if stopping:
                     self.log.write("stop", {"step": trainer.done})
+                    if self.curves:
+                        self.curves.close()
                     trainer.accelerator.end_training()
                     return Ended(trainer.done, True, self.folder)
         self._finish()
@@ -131,6 +138,8 @@ class Run:
         if self.window.seen and (done % config.log_every == 0 or last or stopping):
             entry = {"step": done, **self.window.entry(), "lr": step.lr}
             self.log.write("step", entry | {"nonfinite": self.nonfinite, "skipped": self.skipped})
+            if self.curves:
+                self.curves.add(done, entry)
             self.window = Window()
         if config.validate_every and (done % config.validate_every == 0 or last):
             self.trainer.make_clips(self.folder / "validation" / f"step-{done:06d}")
@@ -149,6 +158,7 @@ class Run:
                 "positions": [(place, dict(position)) for place, position in sorted(positions.items())],
                 "nonfinite": self.nonfinite,
                 "skipped": self.skipped,
+                "recipe": self.config.to_json(),
             }
             done = self.trainer.done
             try:
@@ -163,13 +173,10 @@ class Run:
     def _finish(self) -> None:
         done = self.trainer.done
         if self.main:
-            place = self.folder / STUDENT
-            partial = place.with_name(f".{STUDENT}.partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            self.trainer.write_student(partial)
-            shutil.rmtree(place, ignore_errors=True)
-            partial.rename(place)
+            write_whole(self.folder / STUDENT, self.trainer.write_student, "the last checkpoint holds the same")
         self.log.write("end", {"step": done, "nonfinite": self.nonfinite, "skipped": self.skipped})
+        if self.curves:
+            self.curves.close()
         self.trainer.accelerator.end_training()
 
     def _write_start(self) -> None:
@@ -180,7 +187,32 @@ class Run:
         entry |= {"loss_placement": config.loss_placement, "effective_betas": config.effective_betas()}
         self.log.write("start", entry | {"torch": torch.__version__})
 
+    def _check_seen_by_all(self, found: Path | None) -> None:
+        """UserError: processes that see different checkpoints would train different students."""
+        seen = gather_object([found.name if found else "none"])
+        if len(set(seen)) > 1:
+            raise UserError(
+                found=f"last checkpoints {', '.join(seen)}, each seen by one process",
+                expected="one folder that all machines share",
+                run_next="the same command with --out on a shared disk",
+            )
+
+    def _restore(self, checkpoint: Path) -> None:
+        """Go on from there. UserError: it belongs to another recipe, or is further on than the last step."""
+        state = read_state(checkpoint)
+        again = f"turbo-train resume {self.folder}, or another --out"
+        check_alike(self.config, config_of(json.loads(state["recipe"]), str(checkpoint)), str(checkpoint), again)
+        if state["step"] > self.config.steps:
+            raise UserError(
+                found=f"steps {self.config.steps}, and {checkpoint} is {state['step']} steps on",
+                expected=f"at least {state['step']}",
+                run_next=again,
+            )
+        self.trainer.restore(state)
+        self.positions = dict(state["positions"])
+        self.nonfinite, self.skipped = state["nonfinite"], state["skipped"]
+
     def _count_skipped(self, texts: Sequence[str]) -> None:
         for text in texts:
             self.skipped += 1
-            self.log.write("skipped", {"step": self.trainer.done + 1, "sample": text})
+            self.log.write("skipped", {"step": self.trainer.done, "sample": text})

@@ -38,7 +38,7 @@ TEACHER_NAMES = {"world": "world-teacher", "ms": "ms", "vc2": "vc2"}  # in turbo
 
 @dataclass(frozen=True)
 class Step:
-    """One step. taken: whether the weights changed. network_s: spent in forward and backward passes."""
+    """One step. taken: whether the weights changed. network_s: in forward and backward passes (a GPU's: to launch)."""
 
     figures: Figures
     taken: bool
@@ -70,27 +70,29 @@ class Trainer:
         passes = range(self.accelerator.process_index, self.config.batch_size // size, processes)
         return [list(range(number * size, (number + 1) * size)) for number in passes]
 
-    def step(self, samples: Mapping[int, Sample], stop: bool = False) -> Step:
-        """One optimizer step. samples: of this process's places. stop: this process was asked to stop."""
+    def step(self, samples: Mapping[int, Sample], stop: bool = False, skipped: int = 0) -> Step:
+        """One optimizer step. samples: of this process's places. stop: this process was asked to stop.
+
+        skipped: samples that it passed over for these. ValueError: a clip with fewer frames than a reward sees.
+        """
         config, sums, network_s = self.config, Sums(self.rewards, self.device), 0.0
         if stop:
             sums.flag("stop")
+        sums.flag("skipped", skipped)
         lr = learning_rate(config.lr, self.done, config.steps, config.warmup_steps, config.lr_schedule)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         for places in self.places:
             with self.accelerator.accumulate(self.net):
-                began = time.perf_counter()
-                self._pass(places, [samples[place] for place in places], sums)
-                network_s += time.perf_counter() - began
+                network_s += self._pass(places, [samples[place] for place in places], sums)
         norm = self.accelerator.clip_grad_norm_(list(self.weights.values()), config.max_grad_norm).item()
         figures = figures_of(self.accelerator.reduce(sums.total, "sum"), self.rewards)
         taken = self._take(figures, norm)
         self.done += 1
         return Step(figures, taken, norm, lr, network_s)
 
-    def _pass(self, places: list[int], samples: Sequence[Sample], sums: Sums) -> None:
-        """Forward and backward of one pass."""
+    def _pass(self, places: list[int], samples: Sequence[Sample], sums: Sums) -> float:
+        """Forward and backward of one pass; the seconds spent in them."""
         config, teacher = self.config, self.parts.teacher
         torch.manual_seed(generator_for(config.seed, self.done, places[0]).initial_seed() ^ 1)  # dropout's
         draws = draw(
@@ -101,6 +103,7 @@ class Trainer:
             num_ddim_steps=config.num_ddim_steps,
             guidance_range=(config.guidance_min, config.guidance_max),
         ).to(self.device)
+        began = time.perf_counter()
         with self.accelerator.autocast():
             batch = self._batch(samples)
             student = replace(self.parts.student, denoiser=_Called(self.net, self.denoiser.prediction_type))
@@ -108,7 +111,9 @@ class Trainer:
             objective = replace(self.parts.objective, parts=parts_of(config, places[0]))
             result = train_step(student, teacher, self.parts.solver, batch, draws, objective, learnt)
         self.accelerator.backward(result.loss)
+        network_s = time.perf_counter() - began
         sums.add(result)
+        return network_s
 
     @torch.no_grad()
     def _batch(self, samples: Sequence[Sample]) -> Batch:
@@ -124,15 +129,16 @@ class Trainer:
     def _take(self, figures: Figures, norm: float) -> bool:
         """The optimizer's step, unless the loss or the gradient is not finite."""
         scaler = self.accelerator.scaler
-        finite = not figures.wrong() and (scaler is not None or math.isfinite(norm))
-        if finite:
-            self.optimizer.step()  # with a loss scale, gradients that overflow are its own affair
-            if self.average is not None and not self.optimizer.step_was_skipped:
-                self.average.update(self.done)
+        taken = not figures.wrong() and math.isfinite(norm)
+        if taken:
+            self.optimizer.step()
+            taken = not self.optimizer.step_was_skipped
         elif scaler is not None:
-            scaler.update()
+            scaler.update()  # a smaller loss scale, as clip_grad_norm_ has seen what is not finite
+        if taken and self.average is not None:
+            self.average.update(self.done)
         self.optimizer.zero_grad(set_to_none=True)
-        return finite
+        return taken
 
     def state(self) -> dict[str, Any]:
         """Everything that a resumed run needs of it, on the CPU."""
@@ -210,10 +216,16 @@ def parts_of(config: TrainConfig, first_place: int) -> tuple[Part, ...]:
 
 
 def new_accelerator(config: TrainConfig) -> Accelerator:
-    """Of this process. UserError: a number of processes that does not divide the passes of a step."""
+    """Of this process. UserError: processes that do not divide the passes of a step; fp16 on a CPU."""
     cpu = not torch.cuda.is_available()
     processes = PartialState(cpu=cpu).num_processes
     passes = config.batch_size // config.micro_batch_size
+    if config.precision == "fp16" and cpu:
+        raise UserError(
+            found="precision fp16 on a CPU",
+            expected="a GPU, or precision bf16 or no",
+            run_next="--set precision=bf16",
+        )
     if passes % processes:
         raise UserError(
             found=f"{processes} processes for {passes} passes of {config.micro_batch_size} samples",

@@ -6,6 +6,7 @@ steps differ by the weights alone. Differs: T2V-Turbo (code at eaae323) keeps dr
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 
 from turbo_train.nets.model import Model
 from turbo_train.sampling.consistency import sample_consistency
+from turbo_train.sampling.finite import NonFiniteLatents
 from turbo_train.sampling.noise import clip_noise
 from turbo_train.video_io import write_mp4
 
@@ -21,7 +23,10 @@ from turbo_train.video_io import write_mp4
 def make_validation_clips(
     student: Model, prompts: Sequence[tuple[int, str]], folder: Path, *, num_steps: int, guidance_scale: float
 ) -> list[Path]:
-    """One mp4 for each (number, prompt): `03 a red circle.mp4`. The student is in eval mode."""
+    """One mp4 for each (number, prompt): `03 a red circle.mp4`. The student is in eval mode.
+
+    A clip that is not finite is left out, with a warning: training goes on.
+    """
     device = student.schedule.alphas_cumprod.device
     paths = []
     for number, prompt in prompts:
@@ -29,14 +34,18 @@ def make_validation_clips(
         def noise(purpose: str, text: str = prompt) -> torch.Tensor:
             return clip_noise(0, text, 0, student.latent_shape, purpose)[None].to(device)
 
-        z = sample_consistency(
-            student,
-            student.text([prompt]),
-            noise("initial"),
-            lambda k, draw=noise: draw(f"step-{k}"),  # type: ignore[misc]
-            num_steps=num_steps,
-            guidance_scale=guidance_scale,
-        )
+        try:
+            z = sample_consistency(
+                student,
+                student.text([prompt]),
+                noise("initial"),
+                lambda k, draw=noise: draw(f"step-{k}"),  # type: ignore[misc]
+                num_steps=num_steps,
+                guidance_scale=guidance_scale,
+            )
+        except NonFiniteLatents as error:
+            warnings.warn(f"no clip of {prompt!r}: {error}", UserWarning, stacklevel=2)
+            continue
         frames = student.vae.decode(z)[0].float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
         words = "".join(letter if letter.isalnum() or letter in " -_" else "_" for letter in prompt)[:80].strip()
         path = folder / f"{number:02d} {words}.mp4"

@@ -3,7 +3,8 @@
 Writing: H.264 in mp4 through PyAV; the same frames give the same bytes (one thread, no time stamps, no version
 strings), and a file under its final name is always whole (temporary name, fsync, rename).
 Reading: every frame or none. A file whose header promises more than can be decoded is an UnreadableVideo, never
-a shorter clip: a score of half a clip would be a wrong number.
+a shorter clip: a score of half a clip would be a wrong number. Training wants a few frames of a long clip: a window is
+decoded from the key frame before it, out of a file whose frames are all there.
 Shape legend: T frames, H, W pixels, C = 3 (RGB, uint8).
 """
 
@@ -11,10 +12,12 @@ from __future__ import annotations
 
 import errno
 import os
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +26,9 @@ from turbo_train.errors import UserError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
 
 VIDEO_SUFFIXES = (".avi", ".gif", ".mp4", ".webm")
 
@@ -144,15 +150,81 @@ def read_video(path: Path) -> Video:
     """
     import av
 
-    if not path.is_file():
-        raise _unreadable(path, "is a folder" if path.is_dir() else "does not exist")
-    if not path.stat().st_size:
-        raise _unreadable(path, "is empty (0 bytes)")
+    _check_file(path)
     try:
         with av.open(str(path)) as container:
             return _decode(path, container)
     except av.error.FFmpegError as error:
         raise _unreadable(path, f"is not a video, or is cut off ({error.strerror})") from error
+
+
+def read_window(file: Path | BinaryIO, choose: Callable[[int, float], range], name: str = "") -> Video:
+    """Decode some frames of a clip: of n frames at native fps those that choose(n, fps) names, in ascending order.
+
+    name: what messages call a file without a path. The Video's fps is that of the frames taken.
+    Raises UnreadableVideo as read_video does, but notices damage inside frames only where it decodes them, and a cut
+    GIF not at all; and whatever `choose` raises, before anything is decoded.
+    """
+    import av
+
+    if isinstance(file, Path):
+        _check_file(file)
+    called = name or str(file)
+    try:
+        with av.open(str(file) if isinstance(file, Path) else file, "r") as container:
+            return _decode_window(called, container, choose)
+    except av.error.FFmpegError as error:
+        raise _unreadable(called, f"is not a video, or is cut off ({error.strerror})") from error
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise _unreadable(path, "is a folder" if path.is_dir() else "does not exist")
+    if not path.stat().st_size:
+        raise _unreadable(path, "is empty (0 bytes)")
+
+
+def _decode_window(name: str, container: InputContainer, choose: Callable[[int, float], range]) -> Video:
+    import av
+
+    if not container.streams.video:
+        raise _unreadable(name, "has no video stream")
+    stream = container.streams.video[0]
+    packets = [packet for packet in container.demux(stream) if packet.size]
+    shown = [packet for packet in packets if not packet.is_discard]
+    if not shown:
+        raise _unreadable(name, "has no frames")
+    ends = (float((p.pts + (p.duration or 0)) * p.time_base) for p in packets if p.pts is not None)
+    damaged = container.format.name != "gif" and _stops_early(Path(name), container, max(ends, default=0.0))
+    if damaged or len(packets) < stream.frames or any(packet.is_corrupt for packet in packets):
+        of = f" of {stream.frames}" if len(packets) < stream.frames else ""
+        raise _unreadable(name, f"is cut off or damaged: {len(packets)}{of} frames are there")
+    fps = float(stream.average_rate or stream.guessed_rate or 0)
+    wanted = choose(len(shown), fps)
+    to_rgb = av.video.reformatter.VideoReformatter()
+    pictures = (to_rgb.reformat(f, format="rgb24") for f in _frames_at(stream, packets, wanted) if not f.is_corrupt)
+    frames = [np.asarray(picture.to_ndarray(), np.uint8) for picture in pictures]
+    if len(frames) < len(wanted):
+        raise _unreadable(name, f"is damaged: {len(frames)} of {len(wanted)} frames decode from {wanted.start} on")
+    return _video(name, frames, fps / wanted.step)
+
+
+def _frames_at(stream: VideoStream, packets: Sequence[Packet[VideoStream]], wanted: range) -> Iterator[VideoFrame]:
+    """The frames of these numbers, in the order in which they are shown; that of the packets may be another."""
+    times = [packet.pts for packet in packets if not packet.is_discard]
+    known = sorted({time for time in times if time is not None})
+    timed, first, number = len(known) == len(times), 0, -1  # an avi has no times: its frames are counted
+    if timed:
+        begin = known[wanted[0]]
+        before = (i for i, p in enumerate(packets) if p.is_keyframe and p.pts is not None and p.pts <= begin)
+        first = max(before, default=0)
+    for packet in (*packets[first:], None):
+        for frame in stream.decode(packet):
+            number = bisect_left(known, frame.pts) if timed and frame.pts is not None else number + 1
+            if number in wanted:
+                yield frame
+            if number >= wanted[-1]:
+                return
 
 
 def _decode(path: Path, container: InputContainer) -> Video:
@@ -180,12 +252,15 @@ def _decode(path: Path, container: InputContainer) -> Video:
     if damaged or len(frames) < promised or _stops_early(path, container, end_s):
         of = f" of {promised}" if promised > len(frames) else ""
         raise _unreadable(path, f"is cut off or damaged: {len(frames)}{of} frames decode")
+    return _video(path, frames, float(stream.average_rate or stream.guessed_rate or 0))
+
+
+def _video(name: Path | str, frames: list[Frames], fps: float) -> Video:
     if len({frame.shape for frame in frames}) > 1:
-        raise _unreadable(path, "changes its frame size on the way")
-    rate = stream.average_rate or stream.guessed_rate
-    if not rate:
-        raise _unreadable(path, "has no frame rate")
-    return Video(np.stack(frames), float(rate))
+        raise _unreadable(name, "changes its frame size on the way")
+    if not fps:
+        raise _unreadable(name, "has no frame rate")
+    return Video(np.stack(frames), fps)
 
 
 def _stops_early(path: Path, container: InputContainer, end_s: float) -> bool:
@@ -217,7 +292,7 @@ def _gif_ends(data: bytes) -> bool:
     return True
 
 
-def _unreadable(path: Path, what: str) -> UnreadableVideo:
+def _unreadable(path: Path | str, what: str) -> UnreadableVideo:
     return UnreadableVideo(
         found=f"{path} {what}",
         expected=f"a whole video file ({', '.join(VIDEO_SUFFIXES)})",

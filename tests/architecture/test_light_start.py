@@ -30,6 +30,8 @@ QUICK = {
         ["--help"],
         ["vbench", "--help"],
         ["rewards", "--help"],
+        ["lineup", "--help"],
+        ["curves", "--help"],
         *(["list", what] for what in ("models", "suites", "dimensions", "rewards")),
     ],
     "turbo_train": [["--help"], ["world", "build", "--help"]],

@@ -71,13 +71,13 @@ def tiny_student(tiny_teacher: Path) -> Path:
     """A student of the tiny teacher, beside it: LoRA and guidance projection with random weights."""
     import torch
 
-    from turbo_train.nets.student import new_student, save_student, trainable_parameters
+    from turbo_train.nets.student import new_student, save_student, trainable_weights
     from turbo_train.nets.teacher import load_teacher
 
     student = new_student(load_teacher(tiny_teacher), rank=2, time_cond_dim=8)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for parameter in trainable_parameters(student):
+        for parameter in trainable_weights(student).values():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
     folder = tiny_teacher.parent / "student"
     save_student(folder, student, guidance_range=(1.0, 5.0), guidance_scale=3.0)

@@ -10,7 +10,7 @@ Rules (MLPerf's minimum counts and pyperf's method are the models): at least `mi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,3 +131,35 @@ def measure_race(
         half_width = (race.high - race.low) / 2 / race.speed_up
         if reason := _verdict(len(a_s), sum(a_s) + sum(b_s), half_width, rules):
             return _race(a_s, b_s, reason)
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Several timings from one interleaved measurement. Runs 2k and 2k + 1 of each piece of work make up round k."""
+
+    timings: Mapping[str, Timing]
+
+    def times_faster(self, name: str, than: str) -> tuple[float, float, float]:
+        """Median of `than` / median of `name`, with its interval from resampling whole rounds."""
+        race = _race(self.timings[name].runs_s, self.timings[than].runs_s, "")
+        return race.speed_up, race.low, race.high
+
+
+def measure_rounds(works: Mapping[str, Work], rules: Rules | None = None, clock: Clock = time.perf_counter) -> Rounds:
+    """Interleaved measurement of any number of pieces of work, in the order a, b, ..., z, z, ..., b, a.
+
+    It ends when the ratio of the first to each other is narrow enough. ValueError: no work.
+    """
+    rules = rules or Rules()
+    first, *others = works
+    for work in [*works.values()] * rules.warmups:
+        work()
+    runs_s: dict[str, list[float]] = {name: [] for name in works}
+    while True:
+        for name in (*works, *reversed([*works])):
+            runs_s[name].append(_time(works[name], clock))
+        races = [_race(runs_s[name], runs_s[first], "") for name in others]
+        half_width = max(((race.high - race.low) / 2 / race.speed_up for race in races), default=0.0)
+        spent_s = sum(sum(own) for own in runs_s.values())
+        if reason := _verdict(len(runs_s[first]), spent_s, half_width, rules):
+            return Rounds({name: _timing(own, reason) for name, own in runs_s.items()})

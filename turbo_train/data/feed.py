@@ -48,6 +48,7 @@ class Feed:
         """The next row. What a lane raises is raised here."""
         row = self._rows.get()
         if isinstance(row, BaseException):
+            self._rows.put(row)  # whoever asks again is told again: nothing more will come
             raise row
         return row
 

@@ -54,7 +54,7 @@ def _from_lora_list(source: Source, sizes: CheckpointConfig | None) -> Model:
     denoiser = unet_denoiser_of(base).with_guidance_condition(TIME_COND_DIM, share=True)
     own = denoiser.projection.weight
     with torch.no_grad():
-        own.copy_(base_matrix(source.projection, denoiser.cond_proj, own.shape))
+        own.copy_(base_matrix(source.projection, denoiser.cond_proj, own.shape, source.path.parent))
     merge_list(denoiser.unet, tensors, source.rank or list_rank(tensors), source.path)
     return _student(source, base, denoiser)
 

@@ -15,9 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from turbo_train.nets.lora import lora_config, lora_targets
+from turbo_train.nets.source import PROJECTION_FILE
 from turbo_train.nets.unet_denoiser import UNetDenoiser
 
-WEIGHTS_FILE, PROJECTION_FILE = "adapter_model.safetensors", "guidance_projection.safetensors"
+WEIGHTS_FILE = "adapter_model.safetensors"
 PREFIX = "base_model.model."
 
 

@@ -97,7 +97,8 @@ def to_list(weights: Mapping[str, Tensor], net: nn.Module) -> list[Tensor]:
     """The list of LoRA weights by name, in the order that `from_list` reads; the number of weights decides which list.
 
     For exports; nothing else writes lists. A student of ours has no LoRA on the guidance projection, which it trains
-    whole: no list can hold it, since the difference from any start has a larger rank.
+    whole: no list can hold it, since the difference from any start has a larger rank; turbo_train.export gives it a
+    part of zeros and lays the matrix beside the list.
     UserError: a layer without LoRA, one that is not the network's, or a shape that `from_list` would not read.
     """
     layers = min(list_layers(net), key=lambda layers: abs(2 * len(layers) - len(weights)))

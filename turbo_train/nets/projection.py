@@ -2,7 +2,9 @@
 
 T2V-Turbo's LoRA lists hold an addition to this layer, W = W0 + up down, but not W0: a random start that the original
 drew anew in every process, in training and at inference (code at eaae323). Two matrices can stand in for it; both
-differ from the one that the list was trained on, as far as anybody outside knows. Free of torch at import.
+differ from the one that the list was trained on, as far as anybody outside knows. A student of ours trains the matrix
+whole, and the difference from any other has full rank: its list adds zero to the layer, up down = 0, and W0 = W lies
+in a file beside it, so that W0 + up down is the trained matrix exactly. Free of torch at import.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from turbo_train.errors import UserError
-from turbo_train.nets.source import Layout, Projection
+from turbo_train.nets.source import PROJECTION_FILE, Layout, Projection
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +39,10 @@ _CHOSEN = {
         "replayed: the list does not hold the matrix it adds to; here it is the one that the original's code draws "
         f"after its default seed {SEED} (torch 2.14.1, CPU); that the authors' run drew the same is not known"
     ),
+    "beside": (
+        f"beside: the trained matrix, whole, in {PROJECTION_FILE} beside the list, which adds zero to it; not "
+        f"one that is drawn from seed {SEED}"
+    ),
 }
 
 
@@ -47,8 +53,13 @@ def describe(projection: Projection | None, layout: Layout) -> str:
     return _WITHOUT_A_CHOICE[layout]
 
 
-def base_matrix(projection: Projection | None, layer: str, shape: torch.Size) -> Tensor:
-    """W0 (out, in) in float32 for the layer of that name; None: seeded. UserError: no replayed one for this layer."""
+def base_matrix(projection: Projection | None, layer: str, shape: torch.Size, folder: Path = Path()) -> Tensor:
+    """W0 (out, in) in float32 for the layer of that name; None: seeded. folder: where the list lies.
+
+    UserError: no replayed one for this layer; no whole file beside the list, or one of another layer.
+    """
+    if projection == "beside":
+        return _beside(folder / PROJECTION_FILE, layer, shape)
     if projection != "replayed":
         return seeded(shape)
     matrix = replayed()
@@ -67,6 +78,15 @@ def seeded(shape: torch.Size | tuple[int, int], seed: int = SEED) -> Tensor:
 
     bound = 1 / math.sqrt(shape[1])
     return torch.empty(shape).uniform_(-bound, bound, generator=torch.Generator().manual_seed(seed))
+
+
+def _beside(path: Path, layer: str, shape: torch.Size) -> Tensor:
+    from turbo_train.nets.key_layout import check_layout
+    from turbo_train.nets.tensor_files import read_safetensors
+
+    state, name = read_safetensors(path), f"{layer}.weight"
+    check_layout(state, {name: shape}, path, f"the guidance projection alone: {name}")
+    return state[name].float()
 
 
 def replayed() -> Tensor:

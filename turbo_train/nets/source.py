@@ -19,7 +19,8 @@ from typing import Literal
 from turbo_train.weights.hashes import file_sha256
 
 Layout = Literal["diffusers", "videocrafter2", "student", "lora_list", "unet"]
-Projection = Literal["seeded", "replayed"]
+Projection = Literal["seeded", "replayed", "beside"]
+PROJECTION_FILE = "guidance_projection.safetensors"
 RECORD = "built.json"  # how weights were made: it decides no pixel
 _DIFFUSERS = re.compile(
     r"clip\.json|scheduler/scheduler_config\.json|tokenizer/[^.][^/]*"
@@ -42,7 +43,8 @@ class ClipFormat:
 class Source:
     """The files of a model. path: a folder or a file, as the layout says. base: the teacher under a student.
 
-    rank and projection concern lora_list: the list says neither, nor which matrix projects the guidance scale.
+    rank and projection concern lora_list: the list says neither, nor which matrix projects the guidance scale (beside:
+    the one in PROJECTION_FILE beside the list, as our export writes it).
     clip: what the files do not say; None: they do, or the layout has a default.
     """
 
@@ -59,6 +61,8 @@ class Source:
             yield from ((f"teacher/{name}", path) for name, path in self.base.files())
         if self.layout not in ("diffusers", "student"):
             yield self.layout, self.path
+            if self.projection == "beside":
+                yield f"{self.layout}/{PROJECTION_FILE}", self.path.with_name(PROJECTION_FILE)
             return
         read = _STUDENT if self.layout == "student" else _DIFFUSERS
         names = (path.relative_to(self.path).as_posix() for path in sorted(self.path.rglob("*")) if path.is_file())

@@ -1,8 +1,9 @@
 """What is a student? A frozen teacher, plus LoRA, plus a projection of the guidance scale; on disk only the additions.
 
-config.json (student_config.py) names the teacher by the hash of its weights; adapter.safetensors holds by name the LoRA
-and the guidance projection (`time_embedding.cond_proj.weight`, or VideoCrafter2's `time_cond_proj.weight`). Its numbers
-are float16: 11 bits of precision, and what is below 3e-8 becomes 0.
+Or, at rank 0, a copy of the teacher's denoiser with that projection, all of it trained; on disk the whole denoiser.
+config.json (student_config.py) names the teacher by the hash of its weights; adapter.safetensors (student_adapter.py)
+holds by name what was trained, among it the projection (`time_embedding.cond_proj.weight`, or VideoCrafter2's
+`time_cond_proj.weight`). Its numbers are float16: 11 bits of precision, and what is below 3e-8 becomes 0.
 Differs: the original never saves that projection (T2V-Turbo eaae323), so its students draw another at random in every
 process; ours starts at zero, is trained, and is saved.
 """
@@ -11,21 +12,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import save_file
+from torch import nn
 
 from turbo_train.errors import UserError
 from turbo_train.nets.base import load_base, teacher_sha256
-from turbo_train.nets.folder_files import first_line, remedy
-from turbo_train.nets.lora import inject, load_lora, lora_weights, merge
+from turbo_train.nets.folder_files import remedy
+from turbo_train.nets.lora import inject, merge
 from turbo_train.nets.model import Model
 from turbo_train.nets.source import Source, teacher_at
+from turbo_train.nets.student_adapter import ADAPTER_FILE, fill, rank_of, read_adapter, weights_of, whole_denoiser
 from turbo_train.nets.student_config import (
     CONFIG_FILE,
     StudentConfig,
@@ -36,7 +36,6 @@ from turbo_train.nets.student_config import (
 from turbo_train.nets.unet_denoiser import UNetDenoiser, unet_denoiser_of
 from turbo_train.nets.videocrafter2.checkpoint import CheckpointConfig
 
-ADAPTER_FILE = "adapter.safetensors"
 TIME_COND_DIM = 256  # T2V-Turbo's unet_time_cond_proj_dim (T2V-Turbo eaae323)
 RANK = 64  # T2V-Turbo's lora_rank for VideoCrafter2
 
@@ -54,29 +53,30 @@ def new_student(
 
     LoRA's A is drawn from `seed`; B and the projection are zero. Only trainable_weights have requires_grad. It is
     in eval mode, which does not stop gradients. Text encoder and VAE are shared with the teacher.
+    rank 0: no LoRA; the whole denoiser learns, projection and all, and nothing is drawn.
     share: so are the denoiser's weights, for a teacher that is thrown away: merging would change it.
     Differs: both families drop 10 % in their temporal convolutions while in train mode, and the original distils with
     that; here `dropout` replaces it.
+    ValueError: a rank below 0; share at rank 0, where training would change the teacher.
     """
+    if rank < 0:
+        raise ValueError(f"rank {rank}, below 0")
+    if share and rank == 0:
+        raise ValueError("rank 0 with the teacher's own weights: training would change it")
     denoiser = unet_denoiser_of(teacher).with_guidance_condition(time_cond_dim, share=share)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs' too, for good
-        inject(denoiser.unet, rank, leave_out=(denoiser.cond_proj,))  # the projection is trained whole
-    for parameter in _of_denoiser(denoiser).values():
-        parameter.requires_grad_(True)
-    for module in denoiser.unet.modules():
-        if isinstance(module, nn.Dropout) and module.p > 0:  # the temporal convolutions' alone
-            module.p = dropout
-    name = f"{teacher.name}-student"
-    return replace(teacher, name=name, denoiser=denoiser.eval(), timestep_cond_dim=time_cond_dim)
+    if rank:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs' too, for good
+            inject(denoiser.unet, rank, leave_out=(denoiser.cond_proj,))  # the projection is trained whole
+    return _trainable(teacher, denoiser, dropout, whole=not rank)
 
 
 def trainable_weights(student: Model) -> dict[str, nn.Parameter]:
-    """What an optimizer gets, by name: LoRA and the guidance projection, always in the same order.
+    """What an optimizer gets, by name: LoRA and the guidance projection, or the whole denoiser; always in one order.
 
-    ValueError: there is no LoRA, in a teacher or in a student that was merged.
+    ValueError: nothing is trained, in a teacher or in a student that was merged.
     """
-    return _of_denoiser(unet_denoiser_of(student))
+    return weights_of(unet_denoiser_of(student))
 
 
 def save_student(
@@ -98,7 +98,7 @@ def save_student(
     ValueError: `trainable_weights`'s. UserError: weights that are not finite, or too large for float16.
     """
     denoiser = unet_denoiser_of(student)
-    weights = {name: value.detach().cpu() for name, value in _of_denoiser(denoiser).items()}
+    weights = {name: value.detach().cpu() for name, value in weights_of(denoiser).items()}
     half = {name: value.half().contiguous() for name, value in weights.items()}
     if large := [name for name, value in half.items() if not value.isfinite().all()]:
         raise UserError(
@@ -110,7 +110,7 @@ def save_student(
     config = StudentConfig(
         teacher=teacher_name or name,
         teacher_sha256=sha256,
-        rank=max(len(weight) for name, weight in weights.items() if "lora_A" in name),
+        rank=rank_of(weights),
         time_cond_dim=denoiser.projection.in_features,
         prediction_type=denoiser.prediction_type,
         guidance_min=guidance_range[0],
@@ -146,7 +146,8 @@ def load_student(
 
     The teacher's weights are hashed before any of them is loaded; its noise schedule is compared where config.json
     describes it, which older folders do not.
-    merged: LoRA is added to the weights, which is faster; otherwise it stays apart, and stays trainable.
+    merged: LoRA is added to the weights, which is faster; otherwise it stays apart, and stays trainable. So does a
+    whole denoiser, which merged means frozen.
     sizes: of a VideoCrafter2 teacher that is not the published one.
     UserError: a missing or broken file; a teacher with other weights or another noise schedule than the student's.
     """
@@ -154,19 +155,35 @@ def load_student(
     if not folder.is_dir():
         raise UserError(found=f"no folder {folder}", expected="a student's folder", run_next=remedy(folder))
     config = read_student_config(folder)
-    weights = _read_adapter(folder / ADAPTER_FILE)
+    where = folder / ADAPTER_FILE
+    weights = read_adapter(where, config)
     teacher = teacher or _beside(folder, config)
     _check_weights(teacher.path, config, folder)
-    base = load_base(teacher, sizes)
+    base = load_base(teacher, sizes, with_unet=config.rank > 0)
     _check_schedule(base, config, folder)
-    student = new_student(base, config.rank, config.time_cond_dim, share=True)
+    if config.rank:
+        student = new_student(base, config.rank, config.time_cond_dim, share=True)
+        fill(unet_denoiser_of(student), weights, where)
+    else:
+        student = _trainable(base, whole_denoiser(unet_denoiser_of(base), weights, config, where), 0.0, whole=True)
     denoiser = unet_denoiser_of(student)
     denoiser.prediction_type = config.prediction_type
-    _load(denoiser, weights, folder / ADAPTER_FILE)
     if merged:
         merge(denoiser.unet)
         denoiser.requires_grad_(False)
     return replace(student, name=folder.name, path=folder)
+
+
+def _trainable(teacher: Model, denoiser: UNetDenoiser, dropout: float, *, whole: bool) -> Model:
+    """The student of a denoiser that is put together, with gradients for what learns and dropout as asked for."""
+    denoiser.requires_grad_(whole)
+    for parameter in weights_of(denoiser).values():
+        parameter.requires_grad_(True)
+    for module in denoiser.unet.modules():
+        if isinstance(module, nn.Dropout) and module.p > 0:  # the temporal convolutions' alone
+            module.p = dropout
+    name, width = f"{teacher.name}-student", denoiser.timestep_cond_dim
+    return replace(teacher, name=name, denoiser=denoiser.eval(), timestep_cond_dim=width)
 
 
 def _check_weights(teacher: Path, config: StudentConfig, folder: Path) -> None:
@@ -197,38 +214,3 @@ def _beside(folder: Path, config: StudentConfig) -> Source:
             run_next=f"put it there under the name {config.teacher}, or name another place",
         )
     return teacher_at(path)
-
-
-def _of_denoiser(denoiser: UNetDenoiser) -> dict[str, nn.Parameter]:
-    lora = lora_weights(denoiser.unet)
-    if not lora:
-        raise ValueError("this model has no LoRA: it is a teacher, or a student that was merged")
-    name = f"{denoiser.cond_proj}.weight"
-    return {**lora, name: denoiser.unet.get_parameter(name)}
-
-
-def _read_adapter(path: Path) -> dict[str, Tensor]:
-    try:
-        weights = {name: value.float() for name, value in load_file(path).items()}
-    except (OSError, SafetensorError) as error:
-        found = f"{path} cannot be read ({first_line(error)})"
-        raise UserError(found=found, expected="a whole safetensors file", run_next=remedy(path)) from error
-    if wrong := [name for name, value in weights.items() if not value.isfinite().all()]:
-        found = f"{path}: {len(wrong)} weights with NaN or infinity, {wrong[0]} among them"
-        raise UserError(found=found, expected="finite weights", run_next=remedy(path))
-    return weights
-
-
-def _load(denoiser: UNetDenoiser, weights: Mapping[str, Tensor], where: Path) -> None:
-    key = f"{denoiser.cond_proj}.weight"
-    own = denoiser.projection.weight
-    given = weights.get(key)
-    try:
-        if given is None or given.shape != own.shape:
-            raise KeyError(f"{key} is {None if given is None else tuple(given.shape)}, expected {tuple(own.shape)}")
-        load_lora(denoiser.unet, {name: value for name, value in weights.items() if name != key})
-    except KeyError as error:
-        expected = "the weights that config.json describes"
-        raise UserError(found=f"{where}: {error.args[0]}", expected=expected, run_next=remedy(where)) from error
-    with torch.no_grad():
-        own.copy_(given)

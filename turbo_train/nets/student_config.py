@@ -14,7 +14,7 @@ from turbo_train.nets.folder_files import read_json, remedy
 SCHEMA_VERSION = 1
 CONFIG_FILE = "config.json"
 _TEXTS = "teacher", "teacher_sha256", "prediction_type", "notes"
-_SIZES = "rank", "time_cond_dim"
+_SIZES = {"rank": 0, "time_cond_dim": 1}  # name -> the least
 _SCALES = "guidance_min", "guidance_max", "guidance_scale"
 
 
@@ -23,9 +23,9 @@ class StudentConfig:
     """config.json. guidance_min..guidance_max is the range trained on, guidance_scale the default (lcm_cfg's scale).
 
     teacher: name of the folder or file that lies beside the student's folder, or of a model in a table.
-    teacher_sha256: of its weights alone (nets/base.py). abars: what `schedule_marks` says of its noise schedule, which
-    the hash does not cover; None in folders that were written before. rewards: the names of those that it was
-    trained on; None: not stated.
+    teacher_sha256: of its weights alone (nets/base.py). rank 0: no LoRA, the whole denoiser was trained. abars: what
+    `schedule_marks` says of its noise schedule, which the hash does not cover; None in folders that were written
+    before. rewards: the names of those that it was trained on; None: not stated.
     """
 
     teacher: str
@@ -44,7 +44,7 @@ class StudentConfig:
     def wrong_fields(self) -> list[str]:
         """`rank '6'` and its like: what is of another kind, or out of range."""
         wrong = [name for name in _TEXTS if not isinstance(getattr(self, name), str)]
-        wrong += [name for name in _SIZES if not _is_size(getattr(self, name))]
+        wrong += [name for name, least in _SIZES.items() if not _is_size(getattr(self, name), least)]
         wrong += [name for name in _SCALES if not _is_number(getattr(self, name))]
         if self.prediction_type not in PREDICTION_TYPES:
             wrong.append("prediction_type")
@@ -87,7 +87,7 @@ def read_student_config(folder: Path) -> StudentConfig:
         found = f"{path} with other fields ({error})"
         raise UserError(found=found, expected="the fields of a student", run_next=remedy(path)) from error
     if wrong := config.wrong_fields():
-        expected = "the fields of a student: names, whole sizes above 0, finite scales"
+        expected = "the fields of a student: names, whole sizes above 0 (rank 0: no LoRA), finite scales"
         raise UserError(found=f"{path}: {', '.join(wrong)}", expected=expected, run_next=remedy(path))
     return config
 
@@ -100,5 +100,5 @@ def _are_names(value: object) -> bool:
     return isinstance(value, tuple) and all(isinstance(name, str) for name in value)
 
 
-def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+def _is_size(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -151,7 +151,8 @@ class RewardModel(nn.Module, ABC):
 
     def _own_precision(self) -> torch.autocast:
         """Without it a caller's autocast would run the network in its dtype, and texts would keep what they met."""
-        return torch.autocast(self.device.type, enabled=False)
+        kind = self.device.type  # the meta device, on which costs are counted, has no autocast of its own
+        return torch.autocast("cpu" if kind == "meta" else kind, enabled=False)
 
     def _warn_of_cut(self, texts: Sequence[str]) -> None:
         """Name each prompt that is cut, once; a stream of captions is not named for ever."""

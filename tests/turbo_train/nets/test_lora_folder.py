@@ -24,7 +24,7 @@ from turbo_train.nets.lora import lora_targets, lora_weights
 from turbo_train.nets.lora_folder import peft_config, save_peft
 from turbo_train.nets.lora_list import from_list, list_shapes, merge_list
 from turbo_train.nets.modelscope import ModelScopeDenoiser
-from turbo_train.nets.student import new_student, trainable_parameters
+from turbo_train.nets.student import new_student, trainable_weights
 from turbo_train.nets.teacher import load_teacher
 from turbo_train.nets.unet_denoiser import UNetDenoiser, unet_denoiser_of
 from turbo_train.nets.videocrafter2.denoiser import VideoCrafter2Denoiser
@@ -80,7 +80,7 @@ def test_peft_reads_the_folder_as_the_merged_network(make: Made, tmp_path: Path)
 def test_a_student_of_ours_brings_its_projection_in_a_file_of_its_own(teacher_folder: Path, tmp_path: Path) -> None:
     student = new_student(load_teacher(teacher_folder), rank=RANK, time_cond_dim=256)
     with torch.no_grad():
-        for parameter in trainable_parameters(student):
+        for parameter in trainable_weights(student).values():
             parameter.normal_(std=0.1)
     denoiser = unet_denoiser_of(student)
     plain = unet_denoiser_of(load_teacher(teacher_folder)).with_guidance_condition(256)

@@ -121,7 +121,7 @@ def test_the_seed_decides_the_start_and_no_generator_is_touched(
     first, again, other = (new_student(teacher, RANK, COND, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), state)
     assert not reseeded
-    a, b, c = (list(trainable_weights(student).values())[0] for student in (first, again, other))
+    a, b, c = (next(iter(trainable_weights(student).values())) for student in (first, again, other))
     assert torch.equal(a, b) and not torch.equal(a, c)
 
 

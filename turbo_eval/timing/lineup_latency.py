@@ -1,0 +1,83 @@
+"""How long does a clip take each contestant of a line-up? One of each kind of work is timed, all of them interleaved.
+
+Two students of one teacher in one setting go through equal networks equally often (LoRA is merged before use), so one
+stands for both: that spares time, and memory where ten models would not fit. Kept in the run's folder as
+lineup_latency.json; measured again when the machine, its number of threads or what is timed is another.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from turbo_eval.durable import write_atomically
+from turbo_eval.records import Prompt
+from turbo_eval.timing.latency import CountedGenerator, evaluations_of
+from turbo_eval.timing.measure import Rounds, Rules, Timing, measure_rounds
+
+FILE = "lineup_latency.json"
+METHOD = (
+    "one clip at a time, text to 8-bit frames, interleaved (a, b, ..., z, z, ..., b, a); "
+    "median with 95 % bootstrap interval, ratios of medians with whole rounds resampled"
+)
+
+
+@dataclass(frozen=True)
+class LineupLatency:
+    """Timings and network evaluations per clip of those that were timed; contestant -> the one that stands for it."""
+
+    timings: Mapping[str, Timing]
+    evaluations: Mapping[str, int]
+    stands_in: Mapping[str, str]
+
+    def times_faster(self, name: str, than: str) -> tuple[float, float, float]:
+        """Ratio of medians with its interval, of two contestants; 1 without doubt where they are one kind of work."""
+        return Rounds(self.timings).times_faster(self.stands_in[name], self.stands_in[than])
+
+    def to_json(self) -> dict[str, Any]:
+        """For results.json."""
+        timed = {name: {**asdict(t), "network_evaluations": self.evaluations[name]} for name, t in self.timings.items()}
+        return {"method": METHOD, "per_clip": timed, "stands_in": dict(self.stands_in)}
+
+
+def stand_ins(kinds: Mapping[str, Hashable]) -> dict[str, str]:
+    """contestant -> the first one that does the same kind of work."""
+    first: dict[Hashable, str] = {}
+    return {name: first.setdefault(kind, name) for name, kind in kinds.items()}
+
+
+def measure_lineup(
+    load: Callable[[str], CountedGenerator],
+    stands_in: Mapping[str, str],
+    prompt: Prompt,
+    seed: int,
+    rules: Rules | None = None,
+) -> LineupLatency:
+    """load: a contestant's generator, which makes one clip in a forward pass."""
+    generators = {name: load(name) for name in dict.fromkeys(stands_in.values())}
+    evaluations = {name: evaluations_of(generator, prompt, seed) for name, generator in generators.items()}
+    works = {name: (lambda g=g: g.generate([prompt], [0], seed)) for name, g in generators.items()}
+    return LineupLatency(measure_rounds(works, rules).timings, evaluations, dict(stands_in))
+
+
+def read_lineup_latency(folder: Path, machine: Mapping[str, object]) -> LineupLatency | None:
+    """What an earlier call measured on the same machine for the same models, or None."""
+    try:
+        kept = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        if kept["machine"] != dict(machine):
+            return None
+        rows = {name: dict(row) for name, row in kept["per_clip"].items()}
+        evaluations = {name: int(row.pop("network_evaluations")) for name, row in rows.items()}
+        timings = {name: Timing(**{**row, "runs_s": tuple(row["runs_s"])}) for name, row in rows.items()}
+        return LineupLatency(timings, evaluations, {str(k): str(v) for k, v in kept["stands_in"].items()})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # not there, or cut short by a kill: measuring again costs a minute
+
+
+def write_lineup_latency(folder: Path, latency: LineupLatency, machine: Mapping[str, object]) -> None:
+    """Keep it for the next call."""
+    text = json.dumps({**latency.to_json(), "machine": dict(machine)}, indent=1)
+    write_atomically(folder / FILE, (text + "\n").encode())

@@ -1,0 +1,170 @@
+"""Of which networks does a recipe consist, in shape alone? The real classes at their real sizes, without weights.
+
+To be made while the meta device is the default one, where tensors have no numbers. Of folders the configurations are
+read, and nothing else; the published models need no file at all. A file is taken for a VideoCrafter2 checkpoint of the
+published sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, UNet3DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from turbo_train.config import RewardWeight
+from turbo_train.diffusion.schedule import make_schedule
+from turbo_train.errors import UserError
+from turbo_train.nets.folder_files import read_json
+from turbo_train.nets.model import Model
+from turbo_train.nets.modelscope import ModelScopeDenoiser
+from turbo_train.nets.scheduler_config import read_scheduler
+from turbo_train.nets.teacher import read_clip_format
+from turbo_train.nets.unet_denoiser import UNetDenoiser
+from turbo_train.nets.vae import FrameVAE
+from turbo_train.nets.videocrafter2.checkpoint import FRAMES, CheckpointConfig
+from turbo_train.nets.videocrafter2.denoiser import VideoCrafter2Denoiser
+from turbo_train.nets.videocrafter2.text import OpenCLIPText, new_tower
+from turbo_train.nets.videocrafter2.unet import DEFAULT_FPS, VideoCrafterUNet
+from turbo_train.nets.videocrafter2.vae import VAEConfig, new_vae
+from turbo_train.rewards.base import RewardModel
+from turbo_train.rewards.internvideo2.model import InternVideo2, InternVideo2Config, InternVideo2Model
+from turbo_train.rewards.openclip import VIT_H_14, OpenClipModel, new_clip
+from turbo_train.rewards.preprocess import CLIP_MEAN, CLIP_STD, Preprocess
+from turbo_train.rewards.table import RewardEntry, find_reward
+from turbo_train.rewards.viclip import VICLIP_L_14, ViCLIPModel
+from turbo_train.rewards.viclip_net import new_viclip
+from turbo_train.world import WEIGHTS
+
+MS_FPS, MS_SIDE = 8, 32  # ModelScope's clips: 256x256 px (arXiv 2405.18750, section 5)
+# ModelScope's text tower is Stable Diffusion 2's: OpenCLIP's ViT-H-14 without its last block.
+MS_TEXT = CLIPTextConfig(
+    hidden_size=1024,
+    intermediate_size=4096,
+    num_hidden_layers=23,
+    num_attention_heads=16,
+    hidden_act="gelu",
+    projection_dim=512,
+)
+
+
+@dataclass(frozen=True)
+class ShapedText:
+    """A text encoder without a vocabulary: every text is as long as texts get."""
+
+    net: nn.Module
+    of_ids: Callable[[Tensor], Tensor]
+    length: int
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """(B, L, D)."""
+        return self.of_ids(torch.zeros(len(texts), self.length, dtype=torch.int64))
+
+
+@dataclass
+class Padding:
+    """A tokenizer without a vocabulary: every text is padding."""
+
+    length: int
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """(N, L) int64 zeros."""
+        return torch.zeros(len(texts), self.length, dtype=torch.int64)
+
+    def lost_words(self, text: str) -> str:
+        """Nothing."""
+        return ""
+
+
+def shaped_teacher(name: str, sizes: CheckpointConfig | None = None) -> Model:
+    """Of vc2, ms, world or a path, frozen. UserError: no such path, a configuration that cannot be read."""
+    if name == "vc2" or Path(name).is_file():
+        return _videocrafter2(sizes or CheckpointConfig(), Path(name))
+    if name == "ms":
+        unet = ModelScopeDenoiser(UNet3DConditionModel(), "epsilon")  # diffusers' defaults are ModelScope's sizes
+        text, shape = CLIPTextModel(MS_TEXT), (4, FRAMES, MS_SIDE, MS_SIDE)
+        return _model("ms", unet, new_vae(VAEConfig()), _clip_text(text), shape, MS_FPS, Path(name))
+    folder = WEIGHTS / "teacher" if name == "world" else Path(name)
+    if not folder.is_dir():
+        raise UserError(
+            found=f"teacher {name!r}, which is neither a name nor a path",
+            expected="world, ms, vc2, a folder in diffusers' layout or a VideoCrafter2 checkpoint",
+            run_next="turbo-train presets",
+        )
+    return _of_folder(folder)
+
+
+def shaped_reward(term: RewardWeight) -> RewardModel:
+    """A reward of the table, frozen. UserError: an unknown name, frames that it does not take."""
+    entry = find_reward(term.name)
+    if entry.frames is not None and term.frames not in (entry.frames, *entry.other_frames):
+        raise UserError(found=f"{term.frames} frames for {term.name}", expected=f"{entry.frames} frames")
+    kind = entry.loader.partition(".")[0]
+    config = {} if entry.place is None else read_json(entry.place / "config.json")["model_cfg"]
+    preprocess = Preprocess(entry.size_px, CLIP_MEAN, CLIP_STD, entry.resize)
+    model = _FAMILIES.get(kind, _openclip)(entry, config, preprocess, term.frames)
+    model.rows = entry.rows
+    return model
+
+
+def _openclip(entry: RewardEntry, config: Mapping[str, object], preprocess: Preprocess, frames: int) -> RewardModel:
+    return OpenClipModel(new_clip(config or VIT_H_14), preprocess, Padding(entry.tokens))
+
+
+def _viclip(entry: RewardEntry, config: Mapping[str, object], preprocess: Preprocess, frames: int) -> RewardModel:
+    return ViCLIPModel(new_viclip(config or VICLIP_L_14), preprocess, Padding(entry.tokens))
+
+
+def _internvideo2(entry: RewardEntry, config: Mapping[str, object], preprocess: Preprocess, frames: int) -> RewardModel:
+    sizes = InternVideo2Config()
+    net = InternVideo2(replace(sizes, vision=replace(sizes.vision, num_frames=frames)))
+    return InternVideo2Model(net, Padding(entry.tokens))
+
+
+_FAMILIES = {"viclip": _viclip, "internvideo2": _internvideo2}
+
+
+def _videocrafter2(sizes: CheckpointConfig, path: Path) -> Model:
+    denoiser = VideoCrafter2Denoiser(VideoCrafterUNet(sizes.unet))
+    tower = OpenCLIPText(new_tower(sizes.text))
+    text = ShapedText(tower, tower.of_ids, sizes.text.context_length)
+    shape = (sizes.unet.in_channels, FRAMES, *sizes.latent_size)
+    made = _model("vc2", denoiser, new_vae(sizes.vae), text, shape, DEFAULT_FPS, path)
+    return replace(made, size_multiple=denoiser.size_multiple)
+
+
+def _of_folder(folder: Path) -> Model:
+    """A teacher in diffusers' layout, as its configurations describe it."""
+    scheduler, clip = read_scheduler(folder / "scheduler" / "scheduler_config.json"), read_clip_format(folder)
+    unet = UNet3DConditionModel.from_config(read_json(folder / "unet" / "config.json"))
+    vae = AutoencoderKL.from_config(read_json(folder / "vae" / "config.json"))
+    text = CLIPTextModel(CLIPTextConfig(**read_json(folder / "text_encoder" / "config.json")))
+    size = unet.config["sample_size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    denoiser = ModelScopeDenoiser(unet, scheduler.prediction_type)
+    shape = (int(unet.config["in_channels"]), clip.frames, int(height), int(width))
+    made = _model(folder.name, denoiser, vae, _clip_text(text), shape, clip.fps, folder)
+    return replace(made, schedule=scheduler.schedule)
+
+
+def _clip_text(net: CLIPTextModel) -> ShapedText:
+    return ShapedText(net, lambda ids_BL: net(ids_BL).last_hidden_state, int(net.config.max_position_embeddings))
+
+
+def _model(
+    name: str,
+    denoiser: UNetDenoiser,
+    vae: AutoencoderKL,
+    text: ShapedText,
+    shape: tuple[int, int, int, int],
+    fps: int,
+    path: Path,
+) -> Model:
+    frames = FrameVAE(vae)
+    for part in (denoiser, frames, text.net):
+        part.eval().requires_grad_(False)
+    return Model(name, denoiser, text, frames, make_schedule(), shape, fps, denoiser.timestep_cond_dim, path)

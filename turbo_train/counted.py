@@ -1,0 +1,147 @@
+"""How much arithmetic is done, and how many bytes are alive at once, in each part of a computation? Counted, not timed.
+
+Arithmetic: torch's FlopCounterMode (1 FLOP is one addition or one multiplication; matrix products, convolutions and
+attention alone). Bytes: of every storage made inside, until nothing holds it; a view costs nothing. Kernels' own
+workspaces and an allocator's rounding are not seen. The same on real tensors and on fake ones, which have no memory.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+Phase = Literal["forward", "backward", "again"]
+"""again: what checkpointing computes once more in the backward pass."""
+_ATEN = torch.ops.aten
+OTHER = "other"
+
+
+def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return int(sdpa_flop_count(query, key, value))
+
+
+def _attention_backward(grad: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return int(sdpa_backward_flop_count(grad, query, key, value))
+
+
+_CPU_ATTENTION = {  # FlopCounterMode knows the kernels of CUDA alone (torch 2.14)
+    _ATEN._scaled_dot_product_flash_attention_for_cpu: _attention,
+    _ATEN._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+}
+
+
+class Counted(TorchDispatchMode):
+    """Counts what happens inside the `with` block, by the part that is named at the time.
+
+    flops: (part, phase) -> number. now, peak: bytes alive, of storages made inside; alive: by part that made them;
+    at_peak: `alive` when the peak was reached. Tensors in `without` (weights) are never counted, nor are their views.
+    """
+
+    def __init__(self, without: Iterable[Tensor] = (), *, arithmetic: bool = True) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops: Counter[tuple[str, Phase]] = Counter()
+        self.alive: Counter[str] = Counter()
+        self.at_peak: Mapping[str, int] = {}
+        self.now = self.peak = 0
+        self.part = OTHER
+        self._in_backward = False
+        self._without = [tensor.untyped_storage() for tensor in without]  # held: an address could be used again
+        self._known = {storage._cdata for storage in self._without}
+        self._arithmetic = FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) if arithmetic else None
+        self._total = 0
+
+    def __enter__(self) -> Counted:
+        if self._arithmetic:
+            self._arithmetic.__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        if self._arithmetic:
+            self._arithmetic.__exit__(*error)
+
+    @contextmanager
+    def named(self, part: str) -> Iterator[None]:
+        """What is computed inside belongs to this part."""
+        before, self.part = self.part, part
+        try:
+            yield
+        finally:
+            self.part = before
+
+    @contextmanager
+    def backward(self) -> Iterator[None]:
+        """Around the backward pass, in which what is computed with gradients is computed again."""
+        self._in_backward = True
+        try:
+            yield
+        finally:
+            self._in_backward = False
+
+    def border(self, tensor: Tensor, part: str) -> Tensor:
+        """The same tensor; when its gradient passes, what follows in the backward pass belongs to `part`."""
+        return cast(Tensor, _Border.apply(tensor, self, part)) if tensor.requires_grad else tensor
+
+    @property
+    def phase(self) -> Phase:
+        """Of what is computed now."""
+        if not self._in_backward:
+            return "forward"
+        return "again" if torch.is_grad_enabled() else "backward"
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), options: Mapping[str, Any] | None = None
+    ) -> Any:
+        out = function(*arguments, **(options or {}))
+        if self._arithmetic and (total := self._arithmetic.get_total_flops()) != self._total:
+            self.flops[self.part, self.phase] += total - self._total
+            self._total = total
+        for value in tree_leaves(out):
+            if isinstance(value, Tensor):
+                self._count(value.untyped_storage())
+        return out
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key = storage._cdata
+        if key in self._known:
+            return
+        size, part = storage.nbytes(), self.part
+        self._known.add(key)
+        self.now += size
+        self.alive[part] += size
+        if self.now > self.peak:
+            self.peak, self.at_peak = self.now, dict(self.alive)
+        weakref.finalize(storage, self._forget, key, size, part)
+
+    def _forget(self, key: int, size: int, part: str) -> None:
+        self._known.discard(key)
+        self.now -= size
+        self.alive[part] -= size
+
+
+class _Border(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, counted: Counted, part: str) -> Tensor:
+        ctx.counted, ctx.part = counted, part
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        ctx.counted.part = ctx.part
+        return grads[0], None, None
+
+
+def size_bytes(tensors: Iterable[Tensor]) -> int:
+    """Of the tensors' storages, each once."""
+    storages = {storage._cdata: storage for storage in (tensor.untyped_storage() for tensor in tensors)}
+    return sum(storage.nbytes() for storage in storages.values())
