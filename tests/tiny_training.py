@@ -9,6 +9,7 @@ from typing import Any
 
 import tiny_models
 import torch
+from diffusers import UNet3DConditionModel
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
@@ -28,7 +29,16 @@ TOKENS = 24
 def write_teacher(folder: Path, seed: int = 0) -> Path:
     """A tiny teacher whose tokenizer holds the world's captions; every layer counts."""
     torch.manual_seed(seed)
-    unet = tiny_models.unet()
+    unet = UNet3DConditionModel(
+        sample_size=4,
+        down_block_types=("CrossAttnDownBlock3D",),
+        up_block_types=("CrossAttnUpBlock3D",),
+        block_out_channels=(8,),
+        layers_per_block=1,
+        norm_num_groups=4,
+        cross_attention_dim=12,
+        attention_head_dim=4,
+    )
     with torch.no_grad():
         for parameter in unet.parameters():
             if not parameter.any():
@@ -79,7 +89,9 @@ def settings(config: TrainConfig) -> list[str]:
     names = (
         "rank seed steps batch_size micro_batch_size lr lr_schedule warmup_steps frames ema_decay dropout save_every"
     )
-    names += " keep log_every num_ddim_steps guidance_min guidance_max precision validate_every max_nonfinite"
+    names += (
+        " keep log_every num_ddim_steps guidance_min guidance_max guidance_scale precision validate_every max_nonfinite"
+    )
     texts |= {name: str(getattr(config, name)) for name in names.split()}
     return [part for name, text in texts.items() for part in ("--set", f"{name}={text}")]
 

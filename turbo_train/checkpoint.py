@@ -57,7 +57,8 @@ def save_checkpoint(
     before = [path for path in checkpoints(run) if step_of(path) < step]
     write_whole(place, fill, f"{before[-1]} is as it was" if before else "there is no checkpoint before it")
     later = [path for path in checkpoints(run) if step_of(path) > step]
-    for old in [*before[: max(0, len(before) + 1 - keep)], *later]:
+    halves = (run / FOLDER).glob(".step-*.partial")  # of saves that a kill cut off
+    for old in [*before[: max(0, len(before) + 1 - keep)], *later, *halves]:
         shutil.rmtree(old, ignore_errors=True)
     return place
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from torch.utils.module_tracker import ModuleTracker
 
 Phase = Literal["forward", "backward", "again"]
 """again: what checkpointing computes once more in the backward pass."""
@@ -57,6 +58,8 @@ class Counted(TorchDispatchMode):
         self._without = [tensor.untyped_storage() for tensor in without]  # held: an address could be used again
         self._known = {storage._cdata for storage in self._without}
         self._arithmetic = FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) if arithmetic else None
+        if self._arithmetic:
+            self._arithmetic.mod_tracker = _NoModules()  # torch's own holds what is computed again until the end
         self._total = 0
 
     def __enter__(self) -> Counted:
@@ -127,6 +130,16 @@ class Counted(TorchDispatchMode):
         self._known.discard(key)
         self.now -= size
         self.alive[part] -= size
+
+
+class _NoModules(ModuleTracker):
+    """Everything belongs to the whole; no hooks in modules."""
+
+    def __enter__(self) -> _NoModules:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
 
 
 class _Border(torch.autograd.Function):

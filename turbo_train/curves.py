@@ -31,7 +31,7 @@ class Curves:
     def __init__(self, folder: Path, done: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(folder / CURVES), purge_step=done + 1)  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(str(folder / CURVES), purge_step=done + 1)
 
     def add(self, step: int, entry: Mapping[str, Any]) -> None:
         """One step entry of the log. What has no value there is left out here."""

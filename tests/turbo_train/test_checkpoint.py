@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import re
 import resource
 import shutil
 import subprocess
@@ -50,7 +51,10 @@ def test_the_last_ones_are_kept_and_the_newest_is_found(tmp_path: Path) -> None:
     assert last_checkpoint(tmp_path) is None
     for step in (999_998, 999_999, 1_000_000):
         save(tmp_path, step, keep=2)
-    (tmp_path / "checkpoints" / "step-notes").mkdir()
+    for name in ("step-notes", ".step-000007.partial"):
+        (tmp_path / "checkpoints" / name).mkdir()
+    save(tmp_path, 1_000_000, keep=2)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir())[1:] == ["step-999999", "step-notes"]
     assert steps(tmp_path) == [999_999, 1_000_000]
     found = last_checkpoint(tmp_path)
     assert found is not None and read_state(found)["step"] == 1_000_000
@@ -132,7 +136,8 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_one_before(
         return
     with file_limit(limit), pytest.raises(UserError) as told:
         save(tmp_path, 2, 5, state, student)
-    assert told.value.exit_code == 2 and "step-000002 cannot be written (File too large" in str(told.value)
+    assert told.value.exit_code == 2
+    assert re.search(r"step-000002 cannot be written \(.*File too large", told.value.found)
     assert "step-000001 is as it was" in told.value.found
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000001"]
     assert damage(checkpoints(tmp_path)[0]) is None
@@ -149,7 +154,7 @@ def save_on(run: Path, told: Any) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a small disk")
 @pytest.mark.parametrize("size_kb", [24, 60, 200, 480])
 def test_a_full_disk_leaves_the_one_before(size_kb: int, tmp_path: Path) -> None:
-    """A real one of a few pages, full in state.pt (80 kB) or in the student (400 kB); in a process, lest it be a crash."""
+    """A real one of a few pages, full in state.pt (80 kB) or in the student (400 kB); in a process that may crash."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size_kb}k", "tmpfs", str(disk)]
@@ -189,6 +194,7 @@ def test_a_run_stopped_by_a_full_disk_goes_on(undisturbed: Path, loop_teacher: P
     check_same(undisturbed, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_recipe_is_refused(undisturbed: Path, loop_teacher: Path, tmp_path: Path) -> None:
     shutil.copytree(undisturbed, tmp_path / "run")
     config = recipe(loop_teacher)

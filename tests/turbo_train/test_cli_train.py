@@ -1,4 +1,4 @@
-"""Do `turbo-train run`, `resume` and `presets` say in one message what is wrong, and end with the code that it means?"""
+"""Do `turbo-train run`, `resume` and `presets` say in one message what is wrong, and end with the right code?"""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import signal
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from click.testing import Result
 from tiny_training import check_same, logged, recipe, settings
 from typer.testing import CliRunner
 
+from turbo_train import cli_train
 from turbo_train.cli import app
 from turbo_train.config import config_of
 from turbo_train.presets import PRESETS
@@ -50,6 +52,7 @@ def stop_at_its_first_step(folder: Path) -> threading.Thread:
     return thread
 
 
+@pytest.mark.slow
 def test_a_signal_ends_with_75_and_resume_goes_on(undisturbed: Path, loop_teacher: Path, tmp_path: Path) -> None:
     config, out = recipe(loop_teacher), tmp_path / "run"
     thread = stop_at_its_first_step(out)
@@ -141,3 +144,29 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stderr == "[]" and "--preset" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_terminal_shows_a_bar_and_a_file_gets_lines(
+    loop_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not hasattr(os, "openpty"):
+        pytest.skip("this system has no pseudo-terminals")
+    master, slave = os.openpty()
+    monkeypatch.setenv("TERM", "xterm")
+    shown: list[bytes] = []
+
+    def drain() -> None:
+        with suppress(OSError):  # what a terminal says when the other end has left
+            while part := os.read(master, 4096):
+                shown.append(part)
+
+    reader = threading.Thread(target=drain, daemon=True)
+    reader.start()
+    with os.fdopen(slave, "w") as terminal, monkeypatch.context() as patch:
+        patch.setattr("sys.stderr", terminal)
+        assert cli_train._train(recipe(loop_teacher, steps=1), tmp_path) == 0
+    reader.join(10)
+    os.close(master)
+    text = b"".join(shown).decode()
+    assert "\x1b[" in text and "1/1" in text and "loss_cd 0." in text

@@ -124,7 +124,8 @@ def test_a_broken_file_is_a_message(harm: dict[str, Any]) -> None:
 
 def test_what_decides_the_steps_may_not_change_in_a_run() -> None:
     with pytest.raises(
-        UserError, match=r"found lr 0\.5, rewards none for here; expected lr 0\.01, rewards world-image-reward:1:2"
+        UserError,
+        match=r"found rewards none, lr 0\.5 for here; expected rewards world-image-reward:1:2,.*, lr 0\.01, as",
     ):
         check_alike(replace(CONFIG, lr=0.5, rewards=()), CONFIG, "here", "")
     check_alike(replace(CONFIG, steps=9, keep=1, log_every=3, tensorboard=True, prefetch=4), CONFIG, "here", "")

@@ -101,14 +101,14 @@ def test_the_worlds_estimate_is_what_a_real_step_needs(again: bool, world_cost: 
     real = {key: flops / TERA / 2 for key, flops in counted.flops.items()}
     assert real.pop(("other", "forward")) < 1e-3 * cost.flops_per_sample() / TERA  # the captions' contexts
     for (part, phase), flops in real.items():
-        assert by_part(cost)[part][phase] == pytest.approx(flops, rel=1e-3), (part, phase)
+        assert by_part(cost)[part][phase] == pytest.approx(flops, rel=0.02), (part, phase)
 
 
 def test_frozen_networks_get_no_gradients_of_their_weights(world_cost: Cost) -> None:
     found = by_part(world_cost)
     for part, phases in found.items():
         if part.startswith(("decode", "reward")):  # attention's backward pass computes its scores again
-            assert 0.9 * phases["forward"] < phases["backward"] < 1.2 * phases["forward"], part
+            assert 0.9 * phases["forward"] < phases["backward"] < 1.4 * phases["forward"], part
     assert found["teacher"].keys() == found["target"].keys() == {"forward"}
     assert found["student"]["forward"] == pytest.approx(found["target"]["forward"], rel=1e-6)
     learnt = found["student"]["forward"] - found["teacher"]["forward"] / 2  # LoRA's own branches
@@ -160,7 +160,7 @@ def test_both_rewards_are_counted_at_full_size(preset: str) -> None:
     found = by_part(cost)
     for term in (image, video):
         phases = found[f"reward {term.name}"]
-        assert phases["forward"] > 0 and phases["backward"] == pytest.approx(phases["forward"], rel=0.25)
+        assert 0 < phases["forward"] < phases["backward"] < 1.4 * phases["forward"]
         assert f"decode of {term.frames} frames" in found
     assert cost.memory.peak > cost.memory.weights > 4 * 2**30
 
@@ -186,15 +186,9 @@ def test_the_command_prints_tables_and_json() -> None:
     assert done.exit_code == 0, done.output
     document = json.loads(done.stdout)
     assert document["flops_per_step"] == 8 * document["flops_per_sample"]
-    parts = sum(value for name, value in document["memory"].items() if name.endswith("_bytes") and value_of(value))
-    assert (
-        parts - document["memory"]["peak_bytes"] + sum(document["memory"]["alive_at_the_worst_moment_bytes"].values())
-        == document["memory"]["peak_bytes"]
-    )
+    memory = document["memory"]
+    weights = sum(memory[f"{name}_bytes"] for name in ("frozen", "trainable", "gradients", "optimizer", "average"))
+    assert weights + sum(memory["alive_at_the_worst_moment_bytes"].values()) == memory["peak_bytes"]
     shown = runner.invoke(app, arguments)
     for text in ("trainable parameters: 771,616", "TFLOP per sample", "optimizer", "8 passes of 1", '"rank": 16'):
         assert text in shown.stdout, text
-
-
-def value_of(value: object) -> bool:
-    return isinstance(value, int)

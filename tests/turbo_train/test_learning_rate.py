@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from turbo_train.learning_rate import LAST, learning_rate
@@ -15,7 +17,7 @@ def test_warm_up_ends_at_the_peak() -> None:
 def test_a_cosine_falls_from_the_peak_to_its_end() -> None:
     rates = [learning_rate(1.0, step, 104, 4, "cosine") for step in range(4, 105)]
     assert rates[0] == 1.0 and rates[-1] == pytest.approx(LAST) and rates[50] == pytest.approx((1 + LAST) / 2)
-    assert all(later < sooner for sooner, later in zip(rates, rates[1:], strict=False))
+    assert all(later < sooner for sooner, later in pairwise(rates))
     assert learning_rate(1.0, 500, 104, 4, "cosine") == pytest.approx(LAST)
 
 

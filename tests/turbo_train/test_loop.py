@@ -86,6 +86,7 @@ def test_a_killed_run_ends_where_an_undisturbed_one_ends(undisturbed: Path, loop
     assert [e["step"] for e in logged(tmp_path, "start")] == [0, 2]
 
 
+@pytest.mark.slow
 def test_a_finished_run_again_changes_nothing_of_worth(undisturbed: Path, loop_teacher: Path, tmp_path: Path) -> None:
     shutil.copytree(undisturbed, tmp_path / "run")
     took: list[int] = []
@@ -104,6 +105,7 @@ def test_a_checkpoint_holds_only_where_its_own_lanes_stand(undisturbed: Path) ->
     assert json.loads(state["recipe"])["preset"] == "tiny"
 
 
+@pytest.mark.slow
 def test_curves_hold_what_the_log_holds(loop_teacher: Path, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -115,6 +117,7 @@ def test_curves_hold_what_the_log_holds(loop_teacher: Path, tmp_path: Path) -> N
     assert [(p.step, p.value) for p in events.Scalars("loss")] == [(s, pytest.approx(v)) for s, v in logged_losses]
 
 
+@pytest.mark.slow
 def test_clips_are_made_with_the_averaged_weights(loop_teacher: Path, tmp_path: Path) -> None:
     from turbo_train.trainer import Trainer
     from turbo_train.video_io import read_video

@@ -97,6 +97,7 @@ class Scarce:
                 yield drawn
 
 
+@pytest.mark.slow
 def test_skipped_samples_are_counted_and_named_also_after_a_stop(
     loop_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,6 +115,7 @@ def test_skipped_samples_are_counted_and_named_also_after_a_stop(
         quietly(replace(config, steps=5), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_costs_its_steps_alone(undisturbed: Path, loop_teacher: Path, tmp_path: Path) -> None:
     shutil.copytree(undisturbed, tmp_path / "run")
     broken = checkpoints(tmp_path / "run")[-1] / "state.pt"

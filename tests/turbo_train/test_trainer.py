@@ -81,6 +81,7 @@ def test_passes_of_one_and_two_samples_are_the_same_step(loop_teacher: Path) -> 
     assert figures.loss == pytest.approx(figures.loss_cd - image - 2 * video, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_released_codes_split_is_a_third_of_the_video_reward(loop_teacher: Path) -> None:
     config = recipe(loop_teacher, IMAGE, "world-video-reward:2:8", batch_size=8, loss_placement="split", **PLAIN)
     config = replace(config, max_grad_norm=1e9)
@@ -160,7 +161,9 @@ def check_average(trainer: Trainer) -> None:
         with trainer.average.in_place():
             placed = trainer.denoiser(*inputs.values(), timestep_cond_BE=cond)
         again = trainer.denoiser(*inputs.values(), timestep_cond_BE=cond)
-    assert torch.equal(averaged, placed) and torch.equal(own, again) and not torch.allclose(own, averaged, atol=1e-4)
+    # not to the last bit: matmul sums in another order where a weight has requires_grad, which averages do not have
+    assert_close(averaged, placed, atol=1e-5, rtol=1e-5)
+    assert torch.equal(own, again) and not torch.allclose(own, averaged, atol=1e-4)
 
 
 def test_bf16_and_the_whole_denoiser_on_a_cpu(loop_teacher: Path) -> None:

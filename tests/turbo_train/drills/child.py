@@ -1,7 +1,8 @@
 """A training run as a process of its own, by torchrun or alone: `child.py JOB.json`.
 
-The job holds a recipe, a folder, and what goes wrong: kill_at (SIGKILL after this step, in process kill_rank), nan_at
-(a reward that is no number in this step, in process nan_rank), file_limit_bytes (RLIMIT_FSIZE, from step limit_at on).
+The job holds a recipe, a folder, and what goes wrong before which step: kill_at (SIGKILL to process kill_rank),
+term_at (SIGTERM to process 1), nan_at (a reward that is no number, in process nan_rank), limit_at (from then on no file
+may grow beyond file_limit_bytes).
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ def watched(trainer: Trainer, job: dict[str, Any]) -> None:
     def step(*inputs: Any, **options: Any) -> Step:
         if (trainer.done, rank) == (job.get("kill_at"), job.get("kill_rank", 0)):
             os.kill(os.getpid(), signal.SIGKILL)
+        if (trainer.done, rank) == (job.get("term_at"), 1):
+            os.kill(os.getpid(), signal.SIGTERM)
         reward.broken = (trainer.done, rank) == (job.get("nan_at"), job.get("nan_rank", 0))
         if trainer.done == job.get("limit_at"):
             resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_limit_bytes"], resource.RLIM_INFINITY))

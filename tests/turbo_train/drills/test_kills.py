@@ -1,4 +1,4 @@
-"""Does a run that is killed at any moment end with the bytes of one that nothing disturbed, in one process and in two?"""
+"""Does a run that is killed at any moment end with the bytes of an undisturbed one, in one process and in two?"""
 
 from __future__ import annotations
 

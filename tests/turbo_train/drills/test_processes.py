@@ -57,6 +57,18 @@ def test_a_reward_that_is_no_number_in_one_stops_the_step_of_both(loop_teacher: 
     assert all(torch.isfinite(value).all() for value in outcome(tmp_path).values())
 
 
+def test_a_signal_to_one_saves_and_stops_both(two_processes: Path, loop_teacher: Path, tmp_path: Path) -> None:
+    config = six_steps(loop_teacher)
+    done = launch(config, tmp_path, 2, term_at=2)
+    assert done.code != 0 and done.text.count(": 75 (pid") == 2, done.text
+    told = [json.loads((tmp_path / f"rank-{rank}.json").read_text())["step"] for rank in (0, 1)]
+    stopped = told[0]
+    assert told == [stopped] * 2 and stopped in (3, 4) and step_of(checkpoints(tmp_path)[-1]) == stopped
+    done = launch(config, tmp_path, 2)
+    assert done.code == 0, done.text
+    check_same(two_processes, tmp_path)
+
+
 def test_a_full_disk_ends_both_and_the_next_run_goes_on(
     two_processes: Path, loop_teacher: Path, tmp_path: Path
 ) -> None:
