@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from turbo_train.config import TrainConfig
 from turbo_train.diffusion.solver import DDIMSolver
@@ -70,7 +70,7 @@ def assemble(config: TrainConfig, device: torch.device | str = "cpu", sizes: Che
 
 
 def frozen_dtype(config: TrainConfig) -> torch.dtype | None:
-    """Of rewards' weights; None: float32."""
+    """Of the weights that are not trained, the VAE's apart, which stay float32; None: float32 all."""
     return {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}[config.precision]
 
 
@@ -81,8 +81,12 @@ def put_together(
     if teacher.schedule.num_train_steps % config.num_ddim_steps:
         steps = teacher.schedule.num_train_steps
         raise UserError(found=f"num_ddim_steps {config.num_ddim_steps}", expected=f"a divisor of {steps}")
-    # LoRA leaves the teacher's weights alone: one copy in memory serves both
-    student = new_student(teacher, config.rank, seed=config.seed, dropout=config.dropout, share=config.rank > 0)
+    if config.rank == 0:  # trained whole: a float32 copy of its own
+        student = new_student(teacher, 0, seed=config.seed, dropout=config.dropout)
+        _freeze(teacher, frozen_dtype(config))
+    else:  # LoRA leaves the teacher's weights alone: one copy in memory serves both
+        _freeze(teacher, frozen_dtype(config))
+        student = new_student(teacher, config.rank, seed=config.seed, dropout=config.dropout, share=True)
     student.denoiser.to(device)  # type: ignore[attr-defined]
     for weight in trainable_weights(student).values():
         weight.data = weight.data.float()
@@ -99,6 +103,13 @@ def put_together(
     solver = DDIMSolver(teacher.schedule, config.num_ddim_steps)
     with torch.no_grad():
         return Parts(teacher, student, solver, objective, teacher.text([""]))
+
+
+def _freeze(teacher: Model, dtype: torch.dtype | None) -> None:
+    """The denoiser and the text encoder in the frozen weights' type. The VAE's decide whose cached latents fit."""
+    for part in (teacher.denoiser, teacher.text):
+        if dtype is not None and isinstance(part, nn.Module):
+            part.to(dtype)
 
 
 def _term(
