@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 .PHONY: help venv eval test check lock clean
 
 help:
-	@echo "make eval    set up, then score the embedded student against its teacher (about 10 minutes on 2 cores)"
+	@echo "make eval    set up, then score the embedded student world-turbo against its teacher (about 10 minutes on 2 cores)"
 	@echo "make test    set up, then run the test suite"
 	@echo "make check   set up, then ruff, mypy and import-linter"
 	@echo "make venv    set up only, in $(VENV)"
@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 eval: $(STAMP)
-	$(BIN)/turbo-eval vbench --model world-vcm --against world-teacher
+	$(BIN)/turbo-eval vbench --model world-turbo --against world-teacher
 
 test: $(STAMP)
 	$(BIN)/pytest

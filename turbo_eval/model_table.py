@@ -96,6 +96,26 @@ EMBEDDED = ("ships with this package", "turbo-train world build")
 UNPUBLISHED = "nobody has published one; it has to be trained (config.json and adapter.safetensors are what it holds)"
 ON_MS = "CC-BY-NC-4.0 (ModelScope's weights)"
 
+BOTH = ("world-image-reward", "world-video-reward")
+
+
+def _world_student(name: str, description: str, rewards: tuple[str, ...], seeds: int = 0) -> ModelEntry:
+    """A student of the embedded world. seeds: how many more trainings of its recipe there are, as `NAME@seed1`."""
+    others = (Recipe("student", f"seed{n}", place=WEIGHTS / f"{name}-seed{n}") for n in range(1, seeds + 1))
+    return ModelEntry(
+        name,
+        "student",
+        "modelscope",
+        student(),
+        (Recipe("student", place=WEIGHTS / name), *others),
+        obtain=("ships with this package", f"turbo-train run --preset {name}"),
+        description=description,
+        licence="Apache-2.0",
+        tier="world",
+        rewards=rewards,
+    )
+
+
 # The rewards of the published students: arXiv 2405.18750 (v1) and 2410.05677 (v2).
 MODELS: tuple[ModelEntry, ...] = (
     ModelEntry(
@@ -110,18 +130,10 @@ MODELS: tuple[ModelEntry, ...] = (
         tier="world",
         rewards=(),
     ),
-    ModelEntry(
-        "world-vcm",
-        "student",
-        "modelscope",
-        student(),
-        (Recipe("student", place=WEIGHTS / "student"),),
-        obtain=EMBEDDED,
-        description="video consistency model distilled from world-teacher, without rewards",
-        licence="Apache-2.0",
-        tier="world",
-        rewards=(),
-    ),
+    _world_student("world-vcm", "video consistency model of world-teacher, without rewards", (), seeds=2),
+    _world_student("world-rimg", "with the image reward alone", ("world-image-reward",)),
+    _world_student("world-rvid", "with the video reward alone", ("world-video-reward",)),
+    _world_student("world-turbo", "T2V-Turbo of world-teacher: both rewards", BOTH, seeds=2),
     ModelEntry(
         "ms",
         "teacher",

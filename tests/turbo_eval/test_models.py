@@ -22,6 +22,7 @@ from turbo_eval.scorers.vbench.published import FILE, published
 from turbo_eval.scorers.vbench.spec import DIMENSIONS
 from turbo_train.errors import UserError
 from turbo_train.weights.table import files_for
+from turbo_train.world import WEIGHTS
 
 OFFICIAL = ("ms", "vc2", "ms-turbo", "vc2-turbo", "vc2-turbo-v2", "ms-vcm", "vc2-vcm")
 
@@ -58,7 +59,8 @@ def put(name: str, alternative: str | None = None) -> None:
 def test_named_models_are_unique_and_say_their_licence() -> None:
     assert len({entry.name for entry in MODELS}) == len(MODELS)
     assert all(entry.licence and entry.description for entry in MODELS)
-    assert {entry.name for entry in MODELS} == {"world-teacher", "world-vcm", *OFFICIAL}
+    world = {"world-teacher", "world-vcm", "world-rimg", "world-rvid", "world-turbo"}
+    assert {entry.name for entry in MODELS} == {*world, *OFFICIAL}
 
 
 def test_defaults_are_those_of_their_sources() -> None:
@@ -299,3 +301,26 @@ def test_the_digest_covers_what_is_read_wherever_it_lies(tmp_path: Path) -> None
     assert digest(moved) != of_teacher
     moved.rename(teacher)
     assert digest(student) != before
+
+
+def test_a_students_teacher_is_found_beside_it_by_name_or_in_the_recipe_of_its_run(tmp_path: Path) -> None:
+    run, teacher = tmp_path / "run", tmp_path / "elsewhere" / "mine"
+    (teacher / "unet").mkdir(parents=True)
+    students = [run / "student", run / "checkpoints" / "step-000002" / "student"]
+    for student in students:
+        student.mkdir(parents=True)
+        (student / "config.json").write_text('{"teacher": "mine"}')
+        (student / "adapter.safetensors").write_bytes(b"")
+
+    def base(student: Path) -> Path | None:
+        source = find_model(str(student)).source
+        assert source is not None
+        return source.base and source.base.path
+
+    assert [base(student) for student in students] == [None, None]  # loading says so
+    (run / "config.json").write_text(json.dumps({"preset": "world-vcm", "teacher": str(teacher)}))
+    assert [base(student) for student in students] == [teacher, teacher]
+    (run / "mine").mkdir()
+    assert [base(student) for student in students] == [run / "mine", teacher]
+    (students[1] / "config.json").write_text('{"teacher": "world-teacher"}')
+    assert base(students[1]) == WEIGHTS / "teacher"

@@ -142,7 +142,7 @@ REWARDS: tuple[RewardEntry, ...] = (
     _of_world("world-image-reward", "reward_image", None, 471_073, "reward"),
     _of_world("world-video-reward", "reward_video", 8, 583_681, "reward"),
     _of_world("world-image-judge", "judge_image", None, 337_521, "judge"),
-    _of_world("world-video-judge", "judge_video", 8, 640_081, "judge"),
+    _of_world("world-video-judge", "judge_video", 8, 576_913, "judge"),
 )
 
 

@@ -278,5 +278,5 @@ def test_the_wrappers_say_what_diffusers_says(teacher_folder: Path) -> None:
 
 
 def test_the_hash_of_the_worlds_teacher_is_the_one_its_student_names() -> None:
-    named = json.loads((WEIGHTS / "student" / "config.json").read_text(encoding="utf-8"))["teacher_sha256"]
+    named = json.loads((WEIGHTS / "world-turbo" / "config.json").read_text(encoding="utf-8"))["teacher_sha256"]
     assert weights_sha256(WEIGHTS / "teacher") == named

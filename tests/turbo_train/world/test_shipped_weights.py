@@ -6,19 +6,43 @@ import json
 
 import pytest
 
+from turbo_train.nets.base import teacher_sha256
 from turbo_train.nets.student import load_student
+from turbo_train.nets.student_config import read_student_config
 from turbo_train.nets.teacher import load_teacher
+from turbo_train.presets import find_preset
 from turbo_train.world import WEIGHTS
 from turbo_train.world.build import measure
 from turbo_train.world.build.contrastive import MODELS
 
-LIMIT_BYTES = 15_000_000
+LIMIT_BYTES = 26_000_000
+STUDENTS = {  # folder -> preset and seed
+    "world-vcm": ("world-vcm", 0),
+    "world-vcm-seed1": ("world-vcm", 1),
+    "world-vcm-seed2": ("world-vcm", 2),
+    "world-rimg": ("world-rimg", 0),
+    "world-rvid": ("world-rvid", 0),
+    "world-turbo": ("world-turbo", 0),
+    "world-turbo-seed1": ("world-turbo", 1),
+    "world-turbo-seed2": ("world-turbo", 2),
+}
 
 
-def test_everything_is_shipped_in_15_megabytes() -> None:
+def test_everything_is_shipped_in_26_megabytes() -> None:
     files = [path for path in WEIGHTS.rglob("*") if path.is_file()]
-    assert {path.name for path in WEIGHTS.iterdir()} == {"teacher", "student", *MODELS, "built.json"}
+    assert {path.name for path in WEIGHTS.iterdir()} == {"teacher", *STUDENTS, *MODELS, "built.json"}
     assert sum(path.stat().st_size for path in files) <= LIMIT_BYTES
+
+
+@pytest.mark.parametrize("folder", STUDENTS)
+def test_a_student_is_what_its_preset_gives(folder: str) -> None:
+    preset, seed = STUDENTS[folder]
+    recipe, config = find_preset(preset).config, read_student_config(WEIGHTS / folder)
+    assert config.notes == f"turbo-train run --preset {preset}, seed {seed}, {recipe.steps} steps"
+    assert config.rewards == tuple(term.name for term in recipe.rewards)
+    assert config.teacher_sha256 == teacher_sha256(WEIGHTS / config.teacher)
+    assert (config.rank, config.guidance_scale) == (recipe.rank, recipe.guidance_scale)
+    assert (config.guidance_min, config.guidance_max) == (recipe.guidance_min, recipe.guidance_max)
 
 
 def test_the_record_meets_the_bar_for_a_real_teacher() -> None:
@@ -30,12 +54,13 @@ def test_the_record_meets_the_bar_for_a_real_teacher() -> None:
     assert rows[str(record["teacher"]["guidance_scale"])]["all"] == max(row["all"] for row in rows.values())
 
 
-def test_the_student_says_what_its_caption_says_in_four_steps() -> None:
+@pytest.mark.parametrize(("name", "share"), [("world-vcm", 0.6), ("world-turbo", 0.8)])
+def test_a_student_shows_what_its_caption_says_in_four_steps(name: str, share: float) -> None:
     """18 test captions: far above chance (1 in 270 for all four attributes)."""
-    student = load_student(WEIGHTS / "student")
+    student = load_student(WEIGHTS / name)
     captions = measure.held_out_captions("test")[::3]
     made = measure.make(student, captions, 1, measure.student_sampler(4, 1.0))
-    assert measure.oracle_accuracy(made)["all"] >= 0.6
+    assert measure.oracle_accuracy(made)["all"] >= share
 
 
 @pytest.mark.slow

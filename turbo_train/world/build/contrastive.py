@@ -84,7 +84,7 @@ MODELS: Mapping[str, Plan] = {
     "reward_image": Plan(Towers(False, 8, 96, 3, 4, 64, 2, 64), Fit(2000, 2e-3, seed=2011), data_seed=2001),
     "reward_video": Plan(Towers(True, 8, 96, 4, 4, 64, 2, 64), Fit(5200, 1.5e-3, seed=2012), data_seed=2002, batch=48),
     "judge_image": Plan(Towers(False, 4, 80, 3, 5, 48, 3, 48), Fit(2000, 2e-3, seed=3011), data_seed=3001, batch=48),
-    "judge_video": Plan(Towers(True, 16, 112, 3, 7, 48, 3, 48), Fit(4500, 2e-3, seed=3012), data_seed=3002, batch=48),
+    "judge_video": Plan(Towers(True, 8, 112, 3, 7, 48, 3, 48), Fit(6500, 1.5e-3, seed=3012), data_seed=3002, batch=48),
 }
 
 
