@@ -16,11 +16,11 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from turbo_train.checkpoint import checkpoints, read_state
 from turbo_train.config import TrainConfig, checked, parse_reward
-from turbo_train.figures import Figures
 from turbo_train.loop import Ended, train
 from turbo_train.nets.source import ClipFormat
 from turbo_train.nets.teacher import save_teacher
 from turbo_train.runlog import LOG_FILE, read_log
+from turbo_train.step_figures import Figures
 
 IMAGE, VIDEO = "world-image-reward:1:2", "world-video-reward:2"
 TOKENS = 24

@@ -29,7 +29,6 @@ from turbo_eval.report import write_lines, write_stamped, write_texts
 from turbo_eval.scorers.oracle import ORACLE_METRICS
 from turbo_eval.suites import load_suite
 from turbo_train.errors import UserError
-from turbo_train.nets.source import teacher_at
 from turbo_train.rewards.table import REWARDS
 
 CHECKPOINTS, STUDENT, CONFIG = "checkpoints", "student", "config.json"
@@ -78,11 +77,7 @@ def contestant_of(checkpoint: Path, training: Path, request: Request) -> Contest
     student = checkpoint / STUDENT
     (found,) = contestants_of(replace(request, model=str(student), against=None, videos=None, lineup=()))
     assert found.entry is not None and found.entry.source is not None
-    recipe = read_record(training / CONFIG)
-    path = Path(str(recipe.get("teacher", "")))
-    source = found.entry.source
-    if source.base is None and recipe.get("teacher") and path.exists():
-        source = replace(source, base=teacher_at(path))
+    recipe, source = read_record(training / CONFIG), found.entry.source
     stated = str(read_record(student / CONFIG).get("teacher_sha256", ""))
     if source.base is not None and (sha256 := teacher_sha256(source.base.path)) != stated:
         raise UserError(
@@ -97,7 +92,7 @@ def contestant_of(checkpoint: Path, training: Path, request: Request) -> Contest
             run_next=f"name its path as `teacher` in {training / CONFIG}; or turbo-eval weights pull",
         )
     rewards = _rewards_of(recipe) if found.rewards is None else found.rewards
-    return Contestant(checkpoint.name, replace(found.entry, source=source), rewards)
+    return Contestant(checkpoint.name, found.entry, rewards)
 
 
 def _rewards_of(recipe: dict[str, object]) -> tuple[str, ...] | None:

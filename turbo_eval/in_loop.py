@@ -1,9 +1,10 @@
-"""Is a model better, or does it only please the rewards that it was trained on? Warnings under a table of rewards."""
+"""Is a model better, or does it only please the rewards that it was trained on? Warnings of tables with rewards."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from turbo_eval.lineup_numbers import RowDifference
 from turbo_eval.reward_records import RewardDifference, RewardMean
 
 Trained = Mapping[str, tuple[str, ...] | None]  # model -> the rewards that it was trained on; None: not known
@@ -33,6 +34,31 @@ def warnings_of(
             *_related(model, own, rewards, lineage),
         ]
     return tuple(texts)
+
+
+def hacking_of(
+    differences: Sequence[RowDifference], trained_on: Sequence[str] | None, lineage: Mapping[str, str]
+) -> Iterator[str]:
+    """Of one row of a line-up against one other, over all prompts: its rewards rose and something independent fell.
+
+    For rows that differ in their training alone: against a teacher, or at fewer steps, metrics fall for other reasons.
+    """
+    sure = [gap for gap in differences if gap.part == "all" and gap.is_sure and gap.mean is not None]
+    rose = [gap for gap in sure if (gap.mean or 0) > 0 and is_in_loop(gap.metric, trained_on)]
+    fell = [
+        gap
+        for gap in sure
+        if (gap.mean or 0) < 0
+        and is_in_loop(gap.metric, trained_on) is False
+        and not relatives(gap.metric, trained_on, lineage)
+    ]
+    if rose and fell:
+        up, down = (", ".join(f"{gap.metric} {gap.mean:+.3f}" for gap in gaps) for gaps in (rose, fell))
+        first = sure[0]
+        yield (
+            f"reward hacking: against {first.against} the rewards that {first.row} was trained on rose ({up}) while "
+            f"what is independent of them fell ({down})"
+        )
 
 
 def _only_in_loop(

@@ -6,17 +6,17 @@ are in memory. The folder depends on the suite and not on the contestants: whoev
 
 from __future__ import annotations
 
-import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import replace
 
 from turbo_eval.collect import excess_of
 from turbo_eval.completeness import Shortfall, merged, unscored_records
 from turbo_eval.contestants import Contestant, Request
+from turbo_eval.in_loop import hacking_of
 from turbo_eval.lineup_choice import Lineup
-from turbo_eval.lineup_numbers import Column, Row, Scored, differences_of, means_of, parts_of
+from turbo_eval.lineup_numbers import Column, Row, RowDifference, Scored, differences_of, means_of, parts_of
 from turbo_eval.lineup_text import Cost, LineupTable, to_csv, to_markdown
-from turbo_eval.outcome import Outcome, scored_run
+from turbo_eval.outcome import Outcome, machine_of, measured_once, scored_run
 from turbo_eval.pipeline import Job
 from turbo_eval.records import ScoreRecord
 from turbo_eval.report import write_lines, write_texts
@@ -32,9 +32,9 @@ from turbo_eval.timing.lineup_latency import (
     write_lineup_latency,
 )
 from turbo_eval.timing.measure import Rules
+from turbo_train.rewards.table import REWARDS
 
 LINEUP_FILE = "lineup.jsonl"
-LATENCY_UNIT = "latency"
 
 
 def run_lineup(request: Request, lineup: Lineup, latency_s: float = Rules.max_s) -> Outcome:
@@ -57,7 +57,7 @@ def _report(job: Job, short: Shortfall, lineup: Lineup, latency_s: float) -> Out
         latency.to_json() if latency else {},
         short.to_json() if partial else None,
         {"table.md": markdown, "table.csv": to_csv(table)},
-        {"lineup": table.records(), "unscored": job.unscored},
+        {"lineup": table.records(), "unscored": job.unscored, "warnings": list(table.warnings)},
     )
     records = write_lines(folder, LINEUP_FILE, table.records(), partial=partial)
     return Outcome(folder, None, (*files, records), tuple(markdown.splitlines()), excess_of(job, short))
@@ -71,7 +71,8 @@ def table_of(
     columns = columns_of(job, scored)
     parts = parts_of(job.plan.prompts())
     trained = {contestant.name: contestant.rewards for contestant in job.contestants}
-    gaps = (differences_of(scored, lineup.rows, baseline, columns, parts) for baseline in lineup.baselines)
+    gaps = [differences_of(scored, lineup.rows, baseline, columns, parts) for baseline in lineup.baselines]
+    differences = tuple(gap for one in gaps for gap in one)
     title = f"{len(lineup.rows)} models on {job.plan.suite.name}, {len(parts['all'])} prompts"
     return LineupTable(
         title=f"{short.stamp}: {title}" if short.stamp else title,
@@ -80,11 +81,30 @@ def table_of(
         baselines=tuple(row.name for row in lineup.baselines),
         prompts={part: len(prompts) for part, prompts in parts.items()},
         means=tuple(means_of(scored, lineup.rows, columns, parts, trained)),
-        differences=tuple(gap for one in gaps for gap in one),
+        differences=differences,
         costs=tuple(_cost(job, row, lineup, latency) for row in lineup.rows),
         unscored=tuple(without_number(job, scored, scores).items()),
         notes=(EMBEDDED_NOTE, NOTE, *_unknown(trained), *_timing_notes(latency)),
+        warnings=tuple(_warnings(job, lineup, differences)),
     )
+
+
+def _warnings(job: Job, lineup: Lineup, differences: tuple[RowDifference, ...]) -> Iterator[str]:
+    """Of reward hacking, between rows of one kind of model in one setting."""
+    lineage = {entry.name: entry.lineage for entry in REWARDS}
+    for row in lineup.rows:
+        known = {job.contestant(name).rewards for name in row.members}
+        trained = known.pop() if len(known) == 1 else None
+        for other in lineup.baselines:
+            if other == row or len({_way(job.contestant(name)) for name in (*row.members, *other.members)}) > 1:
+                continue
+            own = [gap for gap in differences if (gap.row, gap.against) == (row.name, other.name)]
+            yield from hacking_of(own, trained, lineage)
+
+
+def _way(contestant: Contestant) -> Hashable:
+    """What must be equal for a difference to be the training's: student or teacher, and the setting."""
+    return contestant.entry and (contestant.entry.kind, contestant.entry.setting)
 
 
 def columns_of(job: Job, scored: Scored) -> tuple[Column, ...]:
@@ -102,29 +122,22 @@ def without_number(job: Job, scored: Scored, scores: list[ScoreRecord]) -> dict[
 
 
 def time_lineup(job: Job, latency_s: float) -> LineupLatency | None:
-    """Seconds per clip; None where nothing is run here, or it was not asked for. One process measures, others wait."""
+    """Seconds per clip; None where nothing is run here, or it was not asked for."""
     models = [contestant for contestant in job.contestants if contestant.entry is not None]
     if not models or not job.request.latency:
         return None
     stands_in = stand_ins({contestant.name: _kind_of_work(contestant) for contestant in models})
-    here = job.environment
-    machine = {"cpu": here.cpu, "gpus": list(here.gpus), "threads": here.threads, "torch": here.packages.get("torch")}
-    machine |= {"models": {name: job.run.keys[name] for name in dict.fromkeys(stands_in.values())}}
-    machine |= {"stands_in": stands_in}
-    if (kept := read_lineup_latency(job.run.folder, machine)) is not None:
-        return kept
-    with job.session() as session:
-        while (lease := session.acquire(LATENCY_UNIT)) is None:
-            time.sleep(1)
-        if (kept := read_lineup_latency(job.run.folder, machine)) is not None:
-            return kept
-        timed = list(dict.fromkeys(stands_in.values()))
+    timed = list(dict.fromkeys(stands_in.values()))
+    machine = machine_of(job) | {"models": {name: job.run.keys[name] for name in timed}, "stands_in": stands_in}
+
+    def measured() -> LineupLatency:
         say(f"measuring the latency of {', '.join(timed)}, one clip at a time, about {latency_s:g} s")
         load = lambda name: job.generator(job.contestant(name)).one_at_a_time()  # noqa: E731
         latency = measure_lineup(load, stands_in, job.plan.prompts()[0], job.request.seed, Rules(max_s=latency_s))
         write_lineup_latency(job.run.folder, latency, machine)
-        session.release(lease)
-    return latency
+        return latency
+
+    return measured_once(job, lambda: read_lineup_latency(job.run.folder, machine), measured)
 
 
 def _kind_of_work(contestant: Contestant) -> Hashable:
@@ -133,7 +146,7 @@ def _kind_of_work(contestant: Contestant) -> Hashable:
     source = under = contestant.entry.source
     while under.base is not None:
         under = under.base
-    return source.layout, under.path.resolve(), contestant.entry.setting
+    return source.layout, source.clip, under.path.resolve(), under.clip, contestant.entry.setting
 
 
 def _cost(job: Job, row: Row, lineup: Lineup, latency: LineupLatency | None) -> Cost:

@@ -144,7 +144,11 @@ def _gap(gap: RowDifference | None) -> str:
     if gap is None:
         return NOTHING
     text = bounded(gap.mean, gap.low, gap.high, "+.3f")
-    return f"**{text}**" if gap.is_sure else text
+    text = f"**{text}**" if gap.is_sure else text
+    if gap.mean is None or len(gap.members) < 2:
+        return text
+    alike = sum(value is not None and value * gap.mean > 0 for value in gap.member_means)
+    return f"{text} {alike}/{len(gap.members)}"
 
 
 def _costs(table: LineupTable) -> str:
@@ -187,6 +191,8 @@ def _notes(table: LineupTable) -> Iterator[str]:
             "a row of several seeds: each clip's mean over them, so its interval is about other prompts for these "
             "checkpoints and not about other seeds; those show in the values of each seed"
         )
+        if table.differences:
+            yield "2/3 after a difference: two of the row's three seeds differ in that direction on their own"
     if any(mean.in_loop for mean in table.means):
         yield "in_loop: the model was trained on this reward"
     if any(mean.mean is not None and mean.low is None for mean in table.means):

@@ -22,6 +22,7 @@ from turbo_eval.model_table import (
     teacher,
 )
 from turbo_train.errors import UserError, near
+from turbo_train.nets.folder_files import recipe_teacher
 from turbo_train.nets.source import RECORD, Source, teacher_at
 from turbo_train.sampling.setting import Setting
 from turbo_train.weights.check import altered
@@ -184,28 +185,19 @@ def _of_folder(folder: Path, kind: Kind) -> ModelEntry:
 
 
 def _teacher_of(student_folder: Path) -> Source | None:
-    """What a student's config.json calls its teacher: a folder or checkpoint beside it, or one of the table.
+    """What a student's config.json calls its teacher: a folder or checkpoint beside it, or one of the table; else what
+    lies where the recipe of the training run around it says.
 
-    None where there is neither: loading says so.
+    None where there is none of these: loading says so, and compares the weights.
     """
     name = str(read_record(student_folder / "config.json").get("teacher", "teacher"))
     beside = student_folder.resolve().parent / name
     if beside.exists():
         return teacher_at(beside)
-    return find_model(name).source if named(name) else _teacher_by_hash(student_folder)
-
-
-def _teacher_by_hash(student_folder: Path) -> Source | None:
-    """The teacher of the table whose weights a student's config.json gives the hash of."""
-    from turbo_train.nets.base import teacher_sha256
-
-    wanted = read_record(student_folder / "config.json").get("teacher_sha256")
-    for entry in MODELS if wanted else ():
-        if entry.kind == "teacher" and not missing(entry, entry.recipes[0]):
-            source = _source(entry, entry.recipes[0])
-            if teacher_sha256(source.path) == wanted:
-                return source
-    return None
+    if named(name):
+        return find_model(name).source
+    trained_on = recipe_teacher(student_folder)
+    return teacher_at(Path(trained_on)) if trained_on and Path(trained_on).exists() else None
 
 
 def _as_stated(entry: ModelEntry) -> ModelEntry:

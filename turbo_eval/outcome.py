@@ -1,12 +1,13 @@
-"""What does a command that scores clips leave behind, and how does it get there? vbench_run and rewards_run report."""
+"""What does a command that scores clips leave behind, and how does it get there? vbench_run and its like report."""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from turbo_eval.collect import collect, excess_of, shard_done
 from turbo_eval.completeness import Shortfall, require_complete, require_some
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SHEET_ROWS = 8
+LATENCY_UNIT = "latency"
+Measured = TypeVar("Measured")
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,23 @@ def scored_run(request: Request, report: Callable[[Job, Shortfall], Outcome]) ->
         short, allow_missing=request.allow_missing, max_failures=request.max_failures, folder=job.run.folder
     )
     return report(job, short)
+
+
+def machine_of(job: Job) -> dict[str, object]:
+    """What must stay the same for a measured time to stand."""
+    here = job.environment
+    return {"cpu": here.cpu, "gpus": list(here.gpus), "threads": here.threads, "torch": here.packages.get("torch")}
+
+
+def measured_once(job: Job, kept: Callable[[], Measured | None], measure: Callable[[], Measured]) -> Measured:
+    """What an earlier call kept, else measured now. One process measures and keeps it, others wait for it."""
+    if (found := kept()) is not None:
+        return found
+    with job.session() as session:
+        while session.acquire(LATENCY_UNIT) is None:
+            time.sleep(1)
+        found = kept()
+        return measure() if found is None else found
 
 
 def contact_sheet(job: Job, stamp: str) -> tuple[Path, ...]:

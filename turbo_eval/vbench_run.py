@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 from turbo_eval.collect import excess_of
 from turbo_eval.completeness import Shortfall, merged, unscored_records
 from turbo_eval.contestants import Request
-from turbo_eval.outcome import Outcome, contact_sheet, scored_run
+from turbo_eval.outcome import Outcome, contact_sheet, machine_of, measured_once, scored_run
 from turbo_eval.pipeline import Job
 from turbo_eval.records import ScoreRecord
 from turbo_eval.report import write_results
@@ -17,8 +15,6 @@ from turbo_eval.scorers.vbench.spec import DIMENSIONS, NAMES
 from turbo_eval.screen import say
 from turbo_eval.tables import build_table
 from turbo_eval.timing.latency import Latency, measure_latency, read_latency, write_latency
-
-LATENCY_UNIT = "latency"
 
 
 def run_vbench(request: Request) -> Outcome:
@@ -57,27 +53,21 @@ def _report(job: Job, short: Shortfall) -> Outcome:
 def race(job: Job) -> Latency | None:
     """Latency of the models that are run here; None when there is none, or when it was not asked for.
 
-    Kept in the run until the machine or its number of threads is another. One process measures, others wait for it.
+    Kept in the run until the machine or its number of threads is another.
     """
     models = [contestant for contestant in job.contestants if contestant.entry is not None]
     if not models or not job.request.latency:
         return None
-    here = job.environment
-    machine = {"cpu": here.cpu, "gpus": list(here.gpus), "threads": here.threads, "torch": here.packages.get("torch")}
-    machine |= {"models": [job.run.keys[contestant.name] for contestant in models]}
-    if (kept := read_latency(job.run.folder, machine)) is not None:
-        return kept
-    with job.session() as session:
-        while (lease := session.acquire(LATENCY_UNIT)) is None:
-            time.sleep(1)
-        if (kept := read_latency(job.run.folder, machine)) is not None:
-            return kept
+    machine = machine_of(job) | {"models": [job.run.keys[contestant.name] for contestant in models]}
+
+    def measured() -> Latency:
         say(f"measuring the latency of {' and '.join(c.name for c in models)}, one clip at a time")
         single = {contestant.name: job.generator(contestant).one_at_a_time() for contestant in models}
         latency = measure_latency(single, job.plan.prompts()[0], job.request.seed)
         write_latency(job.run.folder, latency, machine)
-        session.release(lease)
-    return latency
+        return latency
+
+    return measured_once(job, lambda: read_latency(job.run.folder, machine), measured)
 
 
 def _groups(job: Job) -> dict[str, str]:

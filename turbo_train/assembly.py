@@ -14,17 +14,20 @@ from turbo_train.diffusion.solver import DDIMSolver
 from turbo_train.errors import UserError
 from turbo_train.nets.base import load_base
 from turbo_train.nets.model import Model
+from turbo_train.nets.modelscope import ModelScopeDenoiser
 from turbo_train.nets.source import ClipFormat, Source, teacher_at
 from turbo_train.nets.student import new_student, trainable_weights
 from turbo_train.nets.unet_denoiser import unet_denoiser_of
 from turbo_train.nets.videocrafter2.checkpoint import CheckpointConfig
 from turbo_train.rewards.modes import Crop
-from turbo_train.rewards.table import find_reward, load_reward
+from turbo_train.rewards.table import RewardEntry, find_reward, load_reward
 from turbo_train.step import Objective, RewardTerm
 from turbo_train.weights.missing import require
 from turbo_train.weights.places import folder_of
 from turbo_train.weights.table import files_for
 from turbo_train.world import WEIGHTS
+
+TEACHER_NAMES = {"world": "world-teacher", "ms": "ms", "vc2": "vc2"}  # ours -> in turbo_eval's table of models
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,23 @@ def teacher_source(name: str) -> Source:
         return Source("videocrafter2", next(iter(require(files_for("vc2"), "vc2").values())))
     path = Path(name)
     if not path.exists():
-        raise UserError(
-            found=f"teacher {name!r}, which is neither a name nor a path",
-            expected="world, ms, vc2, a folder in diffusers' layout or a VideoCrafter2 checkpoint",
-            run_next="turbo-train presets",
-        )
+        raise no_teacher(name)
     return teacher_at(path)
+
+
+def no_teacher(name: str) -> UserError:
+    """What is said of a teacher that is not there."""
+    return UserError(
+        found=f"teacher {name!r}, which is neither a name nor a path",
+        expected="world, ms, vc2, a folder in diffusers' layout or a VideoCrafter2 checkpoint",
+        run_next="turbo-train presets",
+    )
+
+
+def check_frames(entry: RewardEntry, frames: int) -> None:
+    """UserError for a number of frames that the reward cannot look at."""
+    if entry.frames is not None and frames not in (entry.frames, *entry.other_frames):
+        raise UserError(found=f"{frames} frames for {entry.name}", expected=f"{entry.frames} frames")
 
 
 def assemble(config: TrainConfig, device: torch.device | str = "cpu", sizes: CheckpointConfig | None = None) -> Parts:
@@ -65,7 +79,14 @@ def assemble(config: TrainConfig, device: torch.device | str = "cpu", sizes: Che
     """
     teacher = with_clip(load_base(teacher_source(config.teacher), sizes), config).to(device)
     frozen = frozen_dtype(config)
-    terms = tuple(_term(term.name, term.beta, term.frames, config, device, frozen) for term in config.rewards)
+    wanted = [term for term in config.rewards if term.beta]
+    if long := [term for term in wanted if term.part == "vid" and term.frames > teacher.latent_shape[1]]:
+        raise UserError(
+            found=f"clips of {teacher.latent_shape[1]} frames, and {long[0].name}, which sees {long[0].frames}",
+            expected="clips as long as what each video reward sees",
+            run_next=f"--set frames={long[0].frames} or more, or other rewards",
+        )
+    terms = tuple(_term(term.name, term.beta, term.frames, config, device, frozen) for term in wanted)
     return put_together(config, teacher, terms, device)
 
 
@@ -81,6 +102,14 @@ def put_together(
     if teacher.schedule.num_train_steps % config.num_ddim_steps:
         steps = teacher.schedule.num_train_steps
         raise UserError(found=f"num_ddim_steps {config.num_ddim_steps}", expected=f"a divisor of {steps}")
+    if config.cond_fps is not None and isinstance(teacher.denoiser, ModelScopeDenoiser):
+        raise UserError(
+            found=f"cond_fps {config.cond_fps} for {teacher.name}, whose networks know no frame rate",
+            expected="cond_fps none",
+            run_next="--set cond_fps=none",
+        )
+    if config.dropout_in_teacher and isinstance(teacher.denoiser, nn.Module):
+        teacher.denoiser.train()
     if config.rank == 0:  # trained whole: a float32 copy of its own
         student = new_student(teacher, 0, seed=config.seed, dropout=config.dropout)
         _freeze(teacher, frozen_dtype(config))
@@ -99,6 +128,7 @@ def put_together(
         fps=config.cond_fps,
         checkpoint_decode=config.checkpoint_decode,
         dropout_in_target=config.dropout_in_target,
+        dropout_in_teacher=config.dropout_in_teacher,
     )
     solver = DDIMSolver(teacher.schedule, config.num_ddim_steps)
     with torch.no_grad():
@@ -118,8 +148,7 @@ def _term(
     entry = find_reward(name)
     crop: Crop = "random" if config.random_crop and entry.resize == "shortest" else "centre"
     seen = frames if entry.other_frames else None
-    if entry.frames is not None and frames not in (entry.frames, *entry.other_frames):
-        raise UserError(found=f"{frames} frames for {name}", expected=f"{entry.frames} frames")
+    check_frames(entry, frames)
     model = load_reward(
         name, device=device, dtype=dtype, frames=seen, crop=crop, checkpointing=config.gradient_checkpointing
     )

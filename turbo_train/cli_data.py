@@ -10,7 +10,8 @@ import typer
 from turbo_train.errors import UserError
 from turbo_train.exits import exit_code_of
 
-AGAIN = "turbo-train precompute --help"
+COMMAND = "turbo-train precompute"
+AGAIN = f"{COMMAND} --help"
 
 
 def precompute(
@@ -33,7 +34,8 @@ def precompute(
     device: Annotated[str | None, typer.Option(help="By default cuda where there is one, else cpu.")] = None,
 ) -> None:
     """Encode clips once, so that training reads latents: no decoding and no VAE in its steps."""
-    settings = [f"{name}={value}" for name, value in (("size", size), ("frames", frames), ("fps", fps)) if value]
+    given = {"size": size, "frames": frames, "fps": fps}
+    settings = [f"{name}={value}" for name, value in given.items() if value is not None]
     settings += [f"resize={resize}", f"seed={seed}"]
     counts = samples, samples_per_shard
     raise typer.Exit(exit_code_of(lambda: _precompute(data, teacher, out, counts, settings, shard, device)))
@@ -63,7 +65,7 @@ def _precompute(
     from turbo_train.data.precompute import precompute as write
     from turbo_train.nets.base import load_base
 
-    config = with_settings(TrainConfig("precompute", teacher, data), settings)
+    config = with_settings(TrainConfig("precompute", teacher, data), settings, COMMAND)
     model = with_clip(load_base(teacher_source(teacher), with_unet=False), config)
     wanted = wanted_clips(model, config.resize, config.fps)
     source = open_clips(data, wanted, config.seed, epochs=None if samples else 1)
@@ -81,7 +83,11 @@ def _precompute(
         processes=processes,
     )
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model.vae.to(place)  # type: ignore[attr-defined]
+    try:
+        model.vae.to(place)  # type: ignore[attr-defined]
+    except (RuntimeError, AssertionError) as error:  # torch's words for a device that is not there
+        said = str(error).splitlines()[0]
+        raise UserError(found=f"--device {place} ({said})", expected="cpu, cuda or cuda:N", run_next=AGAIN) from error
     made = write(source, encoder_of(model.vae, place), out, index, process, lambda text: typer.echo(text, err=True))
     typer.echo(f"{made.samples} latents in {made.shards} shards, {made.skipped} clips skipped: {out}", err=True)
     typer.echo(f"to train on them: --set data={out}", err=True)

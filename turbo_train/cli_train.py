@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from turbo_train.config import TrainConfig
 
 LOG_EVERY_S = 30.0  # where stderr is no terminal
-CONFIG_FILE = "config.json"
+CONFIG_FILE, LOCK_FILE = "config.json", ".run.lock"
 
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe; several times.")
@@ -95,11 +96,13 @@ def _train(config: TrainConfig, folder: Path) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from turbo_train.figures import Figures
     from turbo_train.loop import train
+    from turbo_train.step_figures import Figures
 
     main = os.environ.get("RANK", "0") == "0"
+    held = ExitStack()
     if main:
+        _hold(folder, held)
         _write_recipe(config, folder)
     console = Console(stderr=True)
     columns = (
@@ -110,7 +113,7 @@ def _train(config: TrainConfig, folder: Path) -> int:
         TextColumn("{task.fields[figures]}"),
     )
     said = 0.0
-    with Progress(*columns, console=console, disable=not (console.is_terminal and main)) as progress:
+    with held, Progress(*columns, console=console, disable=not (console.is_terminal and main)) as progress:
         bar = progress.add_task(config.preset, total=config.steps, figures="")
 
         def watch(done: int, steps: int, figures: Figures) -> None:
@@ -128,6 +131,22 @@ def _train(config: TrainConfig, folder: Path) -> int:
     return STOPPED if ended.stopped else 0
 
 
+def _hold(folder: Path, held: ExitStack) -> None:
+    """Until `held` ends, no other call trains in this folder. UserError: one does; it cannot be written to."""
+    from turbo_train.weights.alone import Taken, alone
+
+    try:
+        held.enter_context(alone(folder / LOCK_FILE))
+    except Taken as error:
+        raise UserError(
+            found=f"another process that trains in {folder}",
+            expected="one at a time",
+            run_next="another --out, or wait until it has ended",
+        ) from error
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
 def _write_recipe(config: TrainConfig, folder: Path) -> None:
     partial = folder / f".{CONFIG_FILE}.partial"
     try:
@@ -135,15 +154,19 @@ def _write_recipe(config: TrainConfig, folder: Path) -> None:
         partial.write_text(config.to_json(), encoding="utf-8")
         partial.replace(folder / CONFIG_FILE)
     except OSError as error:
-        raise UserError(
-            found=f"{folder / CONFIG_FILE} cannot be written ({error.strerror})",
-            expected="a folder on a writable disk with room",
-            run_next="the same command with another --out",
-        ) from error
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> UserError:
+    return UserError(
+        found=f"{folder / CONFIG_FILE} cannot be written ({error.strerror})",
+        expected="a folder on a writable disk with room",
+        run_next="the same command with another --out",
+    )
 
 
 def _line(figures: object) -> str:
-    from turbo_train.figures import Figures
+    from turbo_train.step_figures import Figures
 
     assert isinstance(figures, Figures)
     cd = "" if figures.loss_cd is None else f"loss_cd {figures.loss_cd:.4f} "
@@ -178,5 +201,5 @@ def _shown(value: object) -> str:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return ",".join(f"{term['name']}:{term['beta']:g}:{term['frames']}" for term in value)
     if isinstance(value, list):
-        return "|".join(map(str, value))
+        return ("x" if all(isinstance(part, int) for part in value) else "|").join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -18,6 +18,8 @@ from turbo_train.rewards.table import find_reward
 Placement = Literal["every", "split"]
 SPLIT = 8  # ranks of the released code, of which the first SPLIT_CD distil and see images, the rest see clips
 SPLIT_CD = 6
+AGAIN = "turbo-train run --preset NAME --set key=value, with other values"
+MOST_STEPS = 50  # of a clip: the grid on which students are sampled (sampling/timesteps.py)
 FREE_ON_RESUME = "steps save_every keep validate_every log_every tensorboard prefetch max_nonfinite micro_batch_size"
 
 
@@ -46,7 +48,8 @@ class TrainConfig:
     (`{00..99}.tar`) of clips or of cached latents. rank 0: full fine-tuning. ema_decay 0: no average; otherwise the
     average is what is validated and saved, and with ema_target what the student learns from. size: (height, width)
     in px; None: the teacher's. cond_fps: told to the networks; None: nothing. warmup_steps: of the learning rate.
-    micro_batch_size: samples in one pass of one process. image_frames: M. resize: `crop` keeps the aspect.
+    micro_batch_size: samples in one pass of one process. resize: `crop` keeps the aspect. dropout: of the student's
+    temporal layers; dropout_in_target, dropout_in_teacher: there too, as in the released code (the teacher's own).
     save_every, validate_every: in steps, 0 never. max_nonfinite: steps in a row without a finite loss that end the run.
     """
 
@@ -81,6 +84,7 @@ class TrainConfig:
     random_crop: bool = False
     dropout: float = 0.0
     dropout_in_target: bool = False
+    dropout_in_teacher: bool = False
     ema_decay: float = 0.0
     ema_target: bool = False
     frames: int | None = None
@@ -129,12 +133,34 @@ class TrainConfig:
             wrong.append(f"loss_placement split: batch_size / micro_batch_size has to be a multiple of {SPLIT}")
         if not 0 <= self.dropout < 1:
             wrong.append(f"dropout {self.dropout}, not in [0, 1)")
+        wrong += self._without_effect()
+        if self.seed >= 2**63:
+            wrong.append(f"seed {self.seed}, of more than 63 bits")
+        if not self.guidance_min <= self.guidance_scale <= self.guidance_max:
+            wrong.append(f"guidance_scale {self.guidance_scale}, not in [{self.guidance_min}, {self.guidance_max}]")
         counts = "rank seed save_every validate_every warmup_steps weight_decay adam_eps huber_c"
         wrong += [f"{name} {getattr(self, name)}, below 0" for name in counts.split() if getattr(self, name) < 0]
         betas = {"adam_beta1": self.adam_beta1, "adam_beta2": self.adam_beta2}
         wrong += [f"{name} {value}, not in [0, 1)" for name, value in betas.items() if not 0 <= value < 1]
         sizes = {"frames": self.frames, "fps": self.fps, "cond_fps": self.cond_fps, "size": min(self.size or (1,))}
         wrong += [f"{name} {value}, not above 0" for name, value in sizes.items() if value is not None and value <= 0]
+        return wrong
+
+    def _without_effect(self) -> list[str]:
+        """Settings that would do nothing, or fail only when they are used."""
+        wrong = [
+            f"{term.name}, a judge, by which nothing is trained"
+            for term in self.rewards
+            if find_reward(term.name).role == "judge"
+        ]
+        if self.validate_every and not self.validation_prompts:
+            wrong.append("validate_every without validation_prompts: there is nothing to make clips of")
+        if self.validation_steps > MOST_STEPS:
+            wrong.append(f"validation_steps {self.validation_steps}, above {MOST_STEPS}")
+        if self.dropout_in_target and not self.dropout:
+            wrong.append("dropout_in_target without dropout")
+        if self.loss_placement == "split" and all(term.part != "vid" for term in self.rewards):
+            wrong.append("loss_placement split without a video reward: a quarter of the passes would learn nothing")
         return wrong
 
     def free_on_resume(self) -> set[str]:
@@ -145,7 +171,7 @@ class TrainConfig:
         free = set(FREE_ON_RESUME.split())
         if self.lr_schedule == "cosine":
             free.discard("steps")
-        if self.loss_placement == "split" or self.dropout > 0:
+        if self.loss_placement == "split" or self.dropout > 0 or self.dropout_in_teacher:
             free.discard("micro_batch_size")
         return free
 
@@ -163,35 +189,32 @@ def parse_reward(text: str) -> RewardWeight:
     return RewardWeight(name, float(beta or 1), int(frames) if frames else seen)
 
 
-def with_settings(config: TrainConfig, settings: Sequence[str]) -> TrainConfig:
-    """The configuration with `key=value` settings. UserError: an unknown key, a value of another kind, no sense."""
+def with_settings(config: TrainConfig, settings: Sequence[str], command: str | None = None) -> TrainConfig:
+    """The configuration with `key=value` settings. UserError: an unknown key, a value of another kind, no sense.
+
+    command: whose own options they are; None: they were given by --set.
+    """
+    run_next = f"{command} --help" if command else f"turbo-train presets {config.preset}"
     hints = get_type_hints(TrainConfig)
     names = [name for name in hints if name != "preset"]
     chosen: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or key not in names:
-            raise UserError(
-                found=f"--set {setting!r}" + (near(key, names) if equals else ""),
-                expected=f"key=value with one of {', '.join(names)}",
-                run_next=f"turbo-train presets {config.preset}",
-            )
+            found = f"--set {setting!r}" + (near(key, names) if equals else "")
+            raise UserError(found=found, expected=f"key=value with one of {', '.join(names)}", run_next=run_next)
         try:
             chosen[key] = _value(hints[key], text)
         except ValueError as error:
-            raise UserError(
-                found=f"--set {setting!r}",
-                expected=f"{key} as {_kind(hints[key])}",
-                run_next=f"turbo-train presets {config.preset}",
-            ) from error
-    return checked(replace(config, **chosen))
+            found = f"--{key} {text}" if command else f"--set {setting!r}"
+            raise UserError(found=found, expected=f"{key} as {_kind(hints[key])}", run_next=run_next) from error
+    return checked(replace(config, **chosen), run_next if command else AGAIN)
 
 
-def checked(config: TrainConfig) -> TrainConfig:
+def checked(config: TrainConfig, run_next: str = AGAIN) -> TrainConfig:
     """The configuration. UserError: `problems`."""
     if wrong := config.problems():
-        again = "turbo-train run --preset NAME --set key=value, with other values"
-        raise UserError(found="; ".join(wrong), expected="a recipe that can be trained", run_next=again)
+        raise UserError(found="; ".join(wrong), expected="values that make sense together", run_next=run_next)
     return config
 
 
@@ -245,20 +268,12 @@ def _value(kind: Any, text: str) -> Any:
         return text
     if get_origin(kind) is tuple:
         return _values(options, text)
-    if kind is bool:
-        return (
-            {"true": True, "1": True, "false": False, "0": False}[text.lower()] if text.lower() in _BOOLS else _no(text)
-        )
-    if kind is int and not text.lstrip("-").isdigit():
-        return _no(text)
-    return kind(text)
+    if (kind is bool and text.lower() not in _BOOLS) or (kind is int and not text.lstrip("-").isdigit()):
+        raise ValueError(text)
+    return _BOOLS[text.lower()] if kind is bool else kind(text)
 
 
-_BOOLS = ("true", "1", "false", "0")
-
-
-def _no(text: str) -> Any:
-    raise ValueError(text)
+_BOOLS = {"true": True, "1": True, "false": False, "0": False}
 
 
 def _values(options: tuple[Any, ...], text: str) -> tuple[Any, ...]:

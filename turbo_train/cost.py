@@ -4,12 +4,13 @@
 are counted where they arise (counted.py), part by part. Arithmetic: products, convolutions and attention, whose
 backward pass computes its scores again, as fused kernels do.
 Memory: weights, gradients and optimizer states by their sizes, activations by the storages alive at the worst moment.
-Not seen: kernels' workspaces, an allocator's rounding and fragments, CUDA's context.
+Not seen: kernels' workspaces, an allocator's rounding and fragments, CUDA's context, what the optimizer's step and the
+exchange of gradients between processes need for themselves, when activations are gone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -105,8 +106,7 @@ def shaped_parts(config: TrainConfig, sizes: CheckpointConfig | None = None) -> 
 
 
 def _nets(parts: Parts) -> list[nn.Module]:
-    text = getattr(parts.teacher.text, "net", parts.teacher.text)
-    nets = [parts.teacher.denoiser, parts.student.denoiser, parts.teacher.vae, text]
+    nets: list[object] = [parts.teacher.denoiser, parts.student.denoiser, parts.teacher.vae, parts.teacher.text]
     nets += [term.model for term in parts.objective.rewards]
     return [net for net in nets if isinstance(net, nn.Module)]
 
@@ -124,9 +124,7 @@ def _term(config: TrainConfig, place: int) -> RewardTerm:
 def _count(config: TrainConfig, parts: Parts) -> Cost:
     learnt = trainable_weights(parts.student)
     weights = weights_of(parts)
-    for weight in learnt.values():
-        weight.grad = torch.zeros_like(weight)
-    gradients = [weight.grad for weight in learnt.values() if weight.grad is not None]
+    gradients = zero_gradients(learnt.values())
     trainable, size = size_bytes(learnt.values()), config.micro_batch_size
     elements = sum(weight.numel() for weight in learnt.values())
     state_bytes = EIGHT_BIT_BYTES if config.optimizer == "adamw8bit" else FLOAT32_BYTES
@@ -154,6 +152,15 @@ def weights_of(parts: Parts) -> list[Tensor]:
         for tensor in [*net.parameters(), *net.buffers()]:
             found.setdefault(tensor.untyped_storage()._cdata, tensor)
     return list(found.values())
+
+
+def zero_gradients(weights: Iterable[nn.Parameter]) -> list[Tensor]:
+    """Give each weight a gradient, as it has after a first pass; these gradients."""
+    gradients = []
+    for weight in weights:
+        weight.grad = torch.zeros_like(weight)
+        gradients.append(weight.grad)
+    return gradients
 
 
 def run_step(counted: Counted, parts: Parts, batch: Batch, draws: Draws, precision: str) -> dict[str, int]:
@@ -216,10 +223,10 @@ class _NamedVAE:
         self.vae, self.factor, self._counted = vae, vae.factor, counted
 
     def decode(self, z_BCTHW: Tensor) -> Tensor:
-        before, name = self._counted.part, f"{DECODE} of {z_BCTHW.shape[2]} frames"
-        with self._counted.named(name):
+        before = self._counted.part
+        with self._counted.named(DECODE):
             frames = self.vae.decode(self._counted.border(z_BCTHW, before))
-            return self._counted.border(frames, name)
+            return self._counted.border(frames, DECODE)
 
 
 class _NamedReward:

@@ -16,9 +16,9 @@ from diffusers import AutoencoderKL, UNet3DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from turbo_train.assembly import check_frames, no_teacher
 from turbo_train.config import RewardWeight
 from turbo_train.diffusion.schedule import make_schedule
-from turbo_train.errors import UserError
 from turbo_train.nets.folder_files import read_json
 from turbo_train.nets.model import Model
 from turbo_train.nets.modelscope import ModelScopeDenoiser
@@ -52,15 +52,14 @@ MS_TEXT = CLIPTextConfig(
 )
 
 
-@dataclass(frozen=True)
-class ShapedText:
-    """A text encoder without a vocabulary: every text is as long as texts get."""
+class ShapedText(nn.Module):
+    """A text encoder without a vocabulary: every text is as long as texts get. of_ids: (B, L) ids -> (B, L, D)."""
 
-    net: nn.Module
-    of_ids: Callable[[Tensor], Tensor]
-    length: int
+    def __init__(self, net: nn.Module, of_ids: Callable[[Tensor], Tensor], length: int) -> None:
+        super().__init__()
+        self.net, self.of_ids, self.length = net, of_ids, length
 
-    def __call__(self, texts: Sequence[str]) -> Tensor:
+    def forward(self, texts: Sequence[str]) -> Tensor:
         """(B, L, D)."""
         return self.of_ids(torch.zeros(len(texts), self.length, dtype=torch.int64))
 
@@ -90,19 +89,14 @@ def shaped_teacher(name: str, sizes: CheckpointConfig | None = None) -> Model:
         return _model("ms", unet, new_vae(VAEConfig()), _clip_text(text), shape, MS_FPS, Path(name))
     folder = WEIGHTS / "teacher" if name == "world" else Path(name)
     if not folder.is_dir():
-        raise UserError(
-            found=f"teacher {name!r}, which is neither a name nor a path",
-            expected="world, ms, vc2, a folder in diffusers' layout or a VideoCrafter2 checkpoint",
-            run_next="turbo-train presets",
-        )
+        raise no_teacher(name)
     return _of_folder(folder)
 
 
 def shaped_reward(term: RewardWeight) -> RewardModel:
     """A reward of the table, frozen. UserError: an unknown name, frames that it does not take."""
     entry = find_reward(term.name)
-    if entry.frames is not None and term.frames not in (entry.frames, *entry.other_frames):
-        raise UserError(found=f"{term.frames} frames for {term.name}", expected=f"{entry.frames} frames")
+    check_frames(entry, term.frames)
     kind = entry.loader.partition(".")[0]
     config = {} if entry.place is None else read_json(entry.place / "config.json")["model_cfg"]
     preprocess = Preprocess(entry.size_px, CLIP_MEAN, CLIP_STD, entry.resize)
@@ -165,6 +159,6 @@ def _model(
     path: Path,
 ) -> Model:
     frames = FrameVAE(vae)
-    for part in (denoiser, frames, text.net):
+    for part in (denoiser, frames, text):
         part.eval().requires_grad_(False)
     return Model(name, denoiser, text, frames, make_schedule(), shape, fps, denoiser.timestep_cond_dim, path)

@@ -1,8 +1,9 @@
 """How much arithmetic is done, and how many bytes are alive at once, in each part of a computation? Counted, not timed.
 
-Arithmetic: torch's FlopCounterMode (1 FLOP is one addition or one multiplication; matrix products, convolutions and
-attention alone). Bytes: of every storage made inside, until nothing holds it; a view costs nothing. Kernels' own
-workspaces and an allocator's rounding are not seen. The same on real tensors and on fake ones, which have no memory.
+Arithmetic: by torch's formulas (torch.utils.flop_counter: 1 FLOP is one addition or one multiplication; matrix
+products, convolutions and attention alone). Bytes: of every storage made inside, until nothing holds it; a view costs
+nothing. Kernels' own workspaces and an allocator's rounding are not seen. The same on real tensors and on the meta
+device, which has no memory.
 """
 
 from __future__ import annotations
@@ -17,8 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
-from torch.utils.module_tracker import ModuleTracker
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 Phase = Literal["forward", "backward", "again"]
 """again: what checkpointing computes once more in the backward pass."""
@@ -26,15 +26,17 @@ _ATEN = torch.ops.aten
 OTHER = "other"
 
 
-def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    return int(sdpa_flop_count(query, key, value))
+def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
+    return int(sdpa_flop_count(query.shape, key.shape, value.shape))
 
 
-def _attention_backward(grad: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    return int(sdpa_backward_flop_count(grad, query, key, value))
+def _attention_backward(grad: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
+    return int(sdpa_backward_flop_count(grad.shape, query.shape, key.shape, value.shape))
 
 
-_CPU_ATTENTION = {  # FlopCounterMode knows the kernels of CUDA alone (torch 2.14)
+_FORMULAS: dict[Any, Any] = {
+    **flop_registry,
+    # torch has formulas for CUDA's kernels alone (2.14)
     _ATEN._scaled_dot_product_flash_attention_for_cpu: _attention,
     _ATEN._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
 }
@@ -44,10 +46,11 @@ class Counted(TorchDispatchMode):
     """Counts what happens inside the `with` block, by the part that is named at the time.
 
     flops: (part, phase) -> number. now, peak: bytes alive, of storages made inside; alive: by part that made them;
-    at_peak: `alive` when the peak was reached. Tensors in `without` (weights) are never counted, nor are their views.
+    at_peak: `alive` when the peak was reached. Tensors in `without` (weights) are never counted, nor are their views;
+    other tensors from outside are, from the first view of them on.
     """
 
-    def __init__(self, without: Iterable[Tensor] = (), *, arithmetic: bool = True) -> None:
+    def __init__(self, without: Iterable[Tensor] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.flops: Counter[tuple[str, Phase]] = Counter()
         self.alive: Counter[str] = Counter()
@@ -57,21 +60,6 @@ class Counted(TorchDispatchMode):
         self._in_backward = False
         self._without = [tensor.untyped_storage() for tensor in without]  # held: an address could be used again
         self._known = {storage._cdata for storage in self._without}
-        self._arithmetic = FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) if arithmetic else None
-        if self._arithmetic:
-            self._arithmetic.mod_tracker = _NoModules()  # torch's own holds what is computed again until the end
-        self._total = 0
-
-    def __enter__(self) -> Counted:
-        if self._arithmetic:
-            self._arithmetic.__enter__()
-        super().__enter__()  # type: ignore[no-untyped-call]
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)  # type: ignore[no-untyped-call]
-        if self._arithmetic:
-            self._arithmetic.__exit__(*error)
 
     @contextmanager
     def named(self, part: str) -> Iterator[None]:
@@ -105,10 +93,10 @@ class Counted(TorchDispatchMode):
     def __torch_dispatch__(
         self, function: Any, types: Any, arguments: tuple[Any, ...] = (), options: Mapping[str, Any] | None = None
     ) -> Any:
-        out = function(*arguments, **(options or {}))
-        if self._arithmetic and (total := self._arithmetic.get_total_flops()) != self._total:
-            self.flops[self.part, self.phase] += total - self._total
-            self._total = total
+        options = options or {}
+        out = function(*arguments, **options)
+        if formula := _FORMULAS.get(function.overloadpacket):
+            self.flops[self.part, self.phase] += formula(*arguments, **options, out_val=out)
         for value in tree_leaves(out):
             if isinstance(value, Tensor):
                 self._count(value.untyped_storage())
@@ -130,16 +118,6 @@ class Counted(TorchDispatchMode):
         self._known.discard(key)
         self.now -= size
         self.alive[part] -= size
-
-
-class _NoModules(ModuleTracker):
-    """Everything belongs to the whole; no hooks in modules."""
-
-    def __enter__(self) -> _NoModules:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
 
 
 class _Border(torch.autograd.Function):

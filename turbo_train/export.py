@@ -70,6 +70,8 @@ def export(
             expected="--format merged: there is no LoRA to write",
         )
     out = Path("exports") / f"{found.name}-{form}" if out is None else Path(out)
+    if not out.name.strip("."):
+        raise UserError(found=f"--out {out}", expected="a folder with a name of its own: it is put in place whole")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(found=f"{out}, which is there and not empty", expected="a new folder, or an empty one")
     source = teacher_of(found, config, teacher)

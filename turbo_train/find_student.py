@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from turbo_train.assembly import teacher_source
+from turbo_train.assembly import TEACHER_NAMES, teacher_source
 from turbo_train.checkpoint import FOLDER, MANIFEST_FILE, STUDENT, checkpoints, damage, last_checkpoint, step_of
 from turbo_train.errors import UserError
-from turbo_train.nets.folder_files import read_json
+from turbo_train.nets.folder_files import read_json, recipe_teacher
 from turbo_train.nets.source import Source, teacher_at
 from turbo_train.nets.student_adapter import ADAPTER_FILE
 from turbo_train.nets.student_config import CONFIG_FILE, StudentConfig
 
-_SAME = {"world-teacher": "world"}  # turbo_eval's name for a teacher -> ours
+_OURS = {theirs: ours for ours, theirs in TEACHER_NAMES.items()}
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def find_student(path: Path, step: int | None = None) -> Found:
     """
     if (path / ADAPTER_FILE).is_file():
         _no_step(path, step, "a student's folder")
-        return Found(path, path.resolve().name, _recipe_teacher(path))
+        return Found(path, path.resolve().name, recipe_teacher(path))
     if (path / MANIFEST_FILE).is_file():
         _no_step(path, step, "a checkpoint")
         return _of_checkpoint(path)
@@ -47,7 +47,7 @@ def find_student(path: Path, step: int | None = None) -> Found:
             run_next="the folder that turbo-train run --out named",
         )
     if step is None and (path / STUDENT / ADAPTER_FILE).is_file():
-        return Found(path / STUDENT, path.resolve().name, _recipe_teacher(path / STUDENT))
+        return Found(path / STUDENT, path.resolve().name, recipe_teacher(path / STUDENT))
     steps = {step_of(checkpoint): checkpoint for checkpoint in checkpoints(path)}
     if step is not None and step not in steps:
         known = ", ".join(map(str, steps)) or "none at all"
@@ -70,7 +70,7 @@ def teacher_of(found: Found, config: StudentConfig, named: str | None) -> Source
     if beside.exists():
         return teacher_at(beside)
     try:
-        return teacher_source(found.teacher or _SAME.get(config.teacher, config.teacher))
+        return teacher_source(found.teacher or _OURS.get(config.teacher, config.teacher))
     except UserError as error:
         again = f"the same command with --teacher PATH; or {error.run_next}" if error.run_next else "--teacher PATH"
         raise UserError(found=error.found, expected=error.expected, run_next=again) from error
@@ -91,18 +91,7 @@ def _of_checkpoint(checkpoint: Path) -> Found:
             run_next="another checkpoint of the run (--step N)",
         )
     folder, run = checkpoint / STUDENT, checkpoint.resolve().parent.parent
-    return Found(folder, f"{run.name}-{checkpoint.resolve().name}", _recipe_teacher(folder))
-
-
-def _recipe_teacher(student: Path) -> str | None:
-    """What the recipe of the run around a student's folder calls the teacher."""
-    around = student.resolve().parents
-    for run in (around[0], around[2] if len(around) > 2 else around[0]):  # RUN/student, RUN/checkpoints/STEP/student
-        if (run / CONFIG_FILE).is_file():
-            values = read_json(run / CONFIG_FILE)
-            if "preset" in values and isinstance(values.get("teacher"), str):
-                return str(values["teacher"])
-    return None
+    return Found(folder, f"{run.name}-{checkpoint.resolve().name}", recipe_teacher(folder))
 
 
 def _no_step(path: Path, step: int | None, what: str) -> None:

@@ -18,15 +18,15 @@ from accelerate.utils import gather_object
 
 from turbo_train.checkpoint import STUDENT, last_checkpoint, read_state, save_checkpoint, write_whole
 from turbo_train.config import TrainConfig, check_alike, config_of
-from turbo_train.curves import Curves, check_installed
-from turbo_train.data.feed import Feed
+from turbo_train.data.feed import Feed, Row
 from turbo_train.data.open import open_source
 from turbo_train.data.sample import Position
 from turbo_train.errors import UserError
 from turbo_train.exits import StopRequest, finishing
-from turbo_train.figures import Figures, Window
 from turbo_train.nets.videocrafter2.checkpoint import CheckpointConfig
 from turbo_train.runlog import RunLog
+from turbo_train.step_figures import Figures, Window
+from turbo_train.tensorboard_curves import TensorBoardCurves, check_installed
 from turbo_train.trainer import Step, Trainer
 
 Watch = Callable[[int, int, Figures], None]
@@ -77,7 +77,7 @@ class Run:
         if found is not None:
             self._restore(found)
         self.log.rewind(self.trainer.done)
-        self.curves = Curves(folder, self.trainer.done) if config.tensorboard and self.main else None
+        self.curves = TensorBoardCurves(folder, self.trainer.done) if config.tensorboard and self.main else None
 
     def to_the_end(self, stop: StopRequest, watch: Watch | None = None) -> Ended:
         """Every step that is left."""
@@ -87,10 +87,13 @@ class Run:
         self.positions = {place: self.positions[place] for place in mine if place in self.positions}
         source = open_source(config, trainer.parts.teacher)
         with Feed(source, mine, config.batch_size, self.positions, config.prefetch) as feed:
+            first = trainer.done
             while trainer.done < config.steps:
                 began = time.perf_counter()
                 row = feed.next()
                 data_wait_s = time.perf_counter() - began
+                if trainer.done == first:
+                    _check_same_data(row)
                 samples = dict(zip(feed.places, row.samples, strict=True))
                 step = trainer.step(samples, stop.requested, len(row.skipped))
                 self.positions |= row.positions
@@ -158,6 +161,7 @@ class Run:
                 "positions": [(place, dict(position)) for place, position in sorted(positions.items())],
                 "nonfinite": self.nonfinite,
                 "skipped": self.skipped,
+                "in_a_row": self.in_a_row,
                 "recipe": self.config.to_json(),
             }
             done = self.trainer.done
@@ -210,9 +214,20 @@ class Run:
             )
         self.trainer.restore(state)
         self.positions = dict(state["positions"])
-        self.nonfinite, self.skipped = state["nonfinite"], state["skipped"]
+        self.nonfinite, self.skipped, self.in_a_row = state["nonfinite"], state["skipped"], state.get("in_a_row", 0)
 
     def _count_skipped(self, texts: Sequence[str]) -> None:
         for text in texts:
             self.skipped += 1
             self.log.write("skipped", {"step": self.trainer.done, "sample": text})
+
+
+def _check_same_data(row: Row) -> None:
+    """UserError: processes that see other clips or shards, each in an order of its own."""
+    seen = gather_object([next(iter(row.positions.values())).get("units")])
+    if len(set(seen)) > 1:
+        raise UserError(
+            found=f"data that differs between processes: {', '.join(map(str, seen))}",
+            expected="the same clips or shards on every machine",
+            run_next="the same command with --set data= on a shared disk",
+        )

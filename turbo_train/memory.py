@@ -6,7 +6,8 @@ network call. Three ways to a clip, the same network with LoRA, the same rewards
 single       f(x_t, t, w), by train_step itself
 consistency  the student's sampler, K calls (sampling/consistency.py)
 ddim         the teacher's sampler with guidance, K calls of two branches (sampling/ddim.py), as in InstructVideo
-recomputed: each network call and the decoding keep their inputs alone and are computed again in the backward pass.
+recomputed: each network call and each decoded frame keep their inputs alone and are computed again in the backward
+pass: chains then hardly grow in memory, and pay in time.
 On a CPU bytes are counted (counted.py); on CUDA they are torch.cuda.max_memory_allocated's.
 """
 
@@ -23,14 +24,15 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from turbo_train.assembly import Parts, assemble
-from turbo_train.config import TrainConfig, parse_reward
-from turbo_train.cost import shaped_parts, weights_of
+from turbo_train.config import TrainConfig
+from turbo_train.cost import shaped_parts, weights_of, zero_gradients
 from turbo_train.counted import Counted
 from turbo_train.diffusion.guidance import guidance_embedding
 from turbo_train.draws import Draws
 from turbo_train.errors import UserError
 from turbo_train.nets.model import Model
 from turbo_train.nets.student import trainable_weights
+from turbo_train.presets import find_preset
 from turbo_train.sampling.consistency import sample_consistency
 from turbo_train.sampling.ddim import sample_ddim
 from turbo_train.step import Batch, decoded, train_step
@@ -42,22 +44,8 @@ BRANCHES = {"single": 1, "consistency": 1, "ddim": 2}  # network calls in a step
 GRID = 1000  # of training times: every number of steps that divides it ends its chain near 0
 GUIDANCE = 2.0  # imagen_cfg: any but 1 makes two branches
 TEXTS = ("a red circle moves up on a black background", "a blue square rests on a white background")
-WORLD = TrainConfig(
-    preset="world-turbo",
-    teacher="world",
-    data="world",
-    rank=16,
-    rewards=(parse_reward("world-image-reward:1"), parse_reward("world-video-reward:2")),
-    num_ddim_steps=25,
-)
-VC2 = TrainConfig(
-    preset="vc2-turbo",
-    teacher="vc2",
-    data="",
-    rewards=(parse_reward("hpsv2.1:1"), parse_reward("internvideo2:2")),
-    precision="bf16",
-    cond_fps=16,
-)
+WORLD = find_preset("world-turbo").config
+VC2 = replace(find_preset("vc2-turbo").config, gradient_checkpointing=False, checkpoint_decode=False, random_crop=False)
 
 
 @dataclass(frozen=True)
@@ -114,7 +102,7 @@ def measure_world(
     rows: list[Measured] = []
     for chain, num_steps, recomputed in _ways(steps):
         unsure = not recomputed and _bound(rows, chain, num_steps) > limit_bytes
-        row = _shapes(WORLD, clips, chain, num_steps, recomputed) if unsure else None
+        row = shapes_of(WORLD, clips, chain, num_steps, recomputed) if unsure else None
         if row is None or row.peak_bytes <= limit_bytes:
             row = _measure(WORLD, parts, inputs, chain, num_steps, recomputed)
         rows.append(replace(row, times_single=row.peak_bytes / (rows[0] if rows else row).peak_bytes))
@@ -135,7 +123,7 @@ def count_full_size(
     """The same at VideoCrafter2's size (16 frames of 320x512, both rewards, bf16), counted in shape alone."""
     rows: list[Measured] = []
     for chain, num_steps, recomputed in _ways(steps):
-        row = _shapes(VC2, 1, chain, num_steps, recomputed)
+        row = shapes_of(VC2, 1, chain, num_steps, recomputed)
         rows.append(replace(row, times_single=row.peak_bytes / (rows[0] if rows else row).peak_bytes))
         watch(rows[-1])
     return rows
@@ -199,10 +187,7 @@ def _measure(
     config: TrainConfig, parts: Parts, inputs: Inputs, chain: Chain, num_steps: int, recomputed: bool
 ) -> Measured:
     device = parts.empty_1LD.device
-    learnt = list(trainable_weights(parts.student).values())
-    for weight in learnt:
-        weight.grad = torch.zeros_like(weight)
-    fixed = [*weights_of(parts), *(weight.grad for weight in learnt if weight.grad is not None)]
+    fixed = [*weights_of(parts), *zero_gradients(trainable_weights(parts.student).values())]
     began = time.perf_counter()
     kept: int | None = None
     if device.type == "cuda":
@@ -213,7 +198,7 @@ def _measure(
         loss.backward()
         peak = torch.cuda.max_memory_allocated(device) - before
     else:
-        with Counted(fixed, arithmetic=False) as counted:
+        with Counted(fixed) as counted:
             with autocast(config.precision):
                 loss = reward_loss(parts, inputs, chain, num_steps, recomputed=recomputed)
             kept = counted.now
@@ -224,7 +209,8 @@ def _measure(
     return Measured(chain, num_steps, recomputed, kept, peak, calls, seconds, device.type == "meta")
 
 
-def _shapes(config: TrainConfig, clips: int, chain: Chain, num_steps: int, recomputed: bool) -> Measured:
+def shapes_of(config: TrainConfig, clips: int, chain: Chain, num_steps: int, recomputed: bool) -> Measured:
+    """One way to a recipe's rewards, counted in shape alone. UserError: as `cost_of`."""
     with torch.device("meta"), Rules():
         parts = shaped_parts(config)
         return _measure(config, parts, inputs_of(parts, clips), chain, num_steps, recomputed)

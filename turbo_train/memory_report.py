@@ -15,7 +15,7 @@ from turbo_train.memory import Measured
 SCHEMA = 1
 MIB = 2**20
 NAMES = {"single": "single-step prediction", "consistency": "consistency chain", "ddim": "DDIM chain with guidance"}
-HEADINGS = ("through", "K", "recomputed", "kept, MiB", "peak, MiB", "peak / single step", "network calls", "")
+HEADINGS = ("through", "K", "recomputed", "kept, MiB", "peak, MiB", "peak / single step", "calls", "seconds", "")
 
 
 def document_of(world: Sequence[Measured], full_size: Sequence[Measured], about: dict[str, Any]) -> dict[str, Any]:
@@ -25,12 +25,13 @@ def document_of(world: Sequence[Measured], full_size: Sequence[Measured], about:
 
 
 def cells(row: Measured) -> tuple[str, ...]:
-    """One line of a table."""
+    """One line of a table; seconds of the forward and the backward pass together."""
     kept = "" if row.kept_bytes is None else f"{row.kept_bytes / MIB:,.1f}"
     peak, times = f"{row.peak_bytes / MIB:,.1f}", f"{row.times_single:.2f}"
     again = "yes" if row.recomputed else "no"
+    seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
     how = "shapes only" if row.shapes_only else ""
-    return NAMES[row.chain], str(row.num_steps), again, kept, peak, times, str(row.network_calls), how
+    return NAMES[row.chain], str(row.num_steps), again, kept, peak, times, str(row.network_calls), seconds, how
 
 
 def table_of(title: str, rows: Sequence[Measured]) -> Table:

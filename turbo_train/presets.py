@@ -1,9 +1,13 @@
 """Which training runs have a name, and what did each of them reach?
 
 `reached` states the score and the report that shows it, or that the preset has not been run for want of weights.
-Recipes of the full-size ones: T2V-Turbo, arXiv 2405.18750, section 5 (10,000 steps of 8 clips, learning rate 1e-5, rank
-64; guidance 5 to 15, k = 20; rewards' weights 1 and 2 for VideoCrafter2, 2 and 3 for ModelScope), and script defaults
-of the code at eaae323. Differs: plain AdamW instead of its 8-bit form, which saves nothing where only LoRA is trained.
+Recipes of the full-size ones: T2V-Turbo, arXiv 2405.18750, section 5 (10,000 steps of 8 clips, learning rate 1e-5,
+guidance 5 to 15, k = 20, M = 6; rewards' weights 1 and 2 for VideoCrafter2 at 16 fps, 2 and 3 for ModelScope at 8), and
+defaults of the code at eaae323 (rank 64, Huber's c 0.001, gradient norm 1, bfloat16, 8 frames for InternVideo2); it has
+no script for ModelScope. Differs from that code: every process has the whole loss (there 6 + 2, loss_placement split);
+M = 6 (there 5); no dropout in LoRA and networks (there 0.1); frames are cropped (there squashed); AdamW in 32 bits,
+since 8 save nothing where only LoRA is trained; x_0 is the mean of the VAE's posterior (there a sample of it), as in
+cached latents; checkpoints every 500 steps (there 2,000), clips of 4 steps (there 16).
 """
 
 from __future__ import annotations

@@ -69,7 +69,8 @@ class Objective:
     """What is minimised. parts: which of it here; leaving some out on some processes is the released code's split.
 
     distance: between prediction and target. fps: that the networks are told; None: nothing. checkpoint_decode: decode
-    again in the backward pass. dropout_in_target: as the released code has it, by mistake.
+    again in the backward pass. dropout_in_target, dropout_in_teacher: in networks that are in train mode, as the
+    released code has it, by mistake.
     """
 
     rewards: tuple[RewardTerm, ...] = ()
@@ -79,6 +80,7 @@ class Objective:
     parts: tuple[Part, ...] = PARTS
     checkpoint_decode: bool = False
     dropout_in_target: bool = False
+    dropout_in_teacher: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,8 @@ def train_step(
     if "cd" in objective.parts:
         learnt = target or student.denoiser
         with torch.no_grad():
-            x_s = teacher_step(teacher, solver, x_t, batch, draws, objective.fps)
+            with _evaluated(None if objective.dropout_in_teacher else teacher.denoiser):
+                x_s = teacher_step(teacher, solver, x_t, batch, draws, objective.fps)
             with _evaluated(None if objective.dropout_in_target else learnt):
                 goal = f_of(learnt, x_s, solver.prev_time(draws.index_B))
         distillation = Distillation(_distance(prediction, goal, objective), x_s, goal)
@@ -163,8 +166,7 @@ def teacher_step(
     """x_s, (B, C, T, h, w) float32: one DDIM step along the teacher's guided ODE; both branches in one pass."""
     t, kind = solver.time(draws.index_B), teacher.denoiser.prediction_type
     context = torch.cat([batch.context_BLD, batch.empty_1LD.expand_as(batch.context_BLD)])
-    with _evaluated(teacher.denoiser):
-        both = teacher.denoiser(torch.cat([x_t, x_t]), torch.cat([t, t]), context, fps=fps)
+    both = teacher.denoiser(torch.cat([x_t, x_t]), torch.cat([t, t]), context, fps=fps)
     parts = [[convert(kind, teacher.schedule, out, x_t, t) for out in both.chunk(2)] for convert in (to_x0, to_eps)]
     x_0, eps = (lcm_cfg(cond, uncond, draws.w_B) for cond, uncond in parts)
     return solver.step(x_0, eps, draws.index_B)
@@ -182,11 +184,14 @@ def video_frames(length: int, count: int, offset_B: Tensor) -> Tensor:
 def decoded(vae: VideoVAE, z_BCTHW: Tensor, frames_BM: Tensor, *, again: bool = False) -> Tensor:
     """(B, M, 3, H, W) these frames of latents, decoded, in [0, 1]; differentiable, but not where they are clamped.
 
-    again: computed once more in the backward pass, for less memory.
+    again: each frame by itself, computed once more in the backward pass, so that one frame's activations are alive.
     """
     rows = torch.arange(len(z_BCTHW), device=z_BCTHW.device)[:, None]
     picked = z_BCTHW.transpose(1, 2)[rows, frames_BM].transpose(1, 2)
-    frames: Tensor = checkpoint(vae.decode, picked, use_reentrant=False) if again else vae.decode(picked)
+    if again:
+        frames = torch.cat([checkpoint(vae.decode, z, use_reentrant=False) for z in picked.split(1, dim=2)], dim=1)
+    else:
+        frames = vae.decode(picked)
     return (frames.float() / 2 + 0.5).clamp(0, 1)
 
 

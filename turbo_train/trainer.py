@@ -17,23 +17,22 @@ from typing import Any
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
+from accelerate.utils import GradientAccumulationPlugin
 from torch import Tensor, nn
 
-from turbo_train.assembly import assemble
+from turbo_train.assembly import TEACHER_NAMES, assemble
 from turbo_train.config import SPLIT, SPLIT_CD, TrainConfig
 from turbo_train.data.sample import Sample
 from turbo_train.draws import draw, generator_for
 from turbo_train.ema import Average
 from turbo_train.errors import UserError
-from turbo_train.figures import Figures, Sums, figures_of
 from turbo_train.learning_rate import learning_rate
 from turbo_train.nets.student import save_student, trainable_weights
 from turbo_train.nets.unet_denoiser import unet_denoiser_of
 from turbo_train.nets.videocrafter2.checkpoint import CheckpointConfig
 from turbo_train.step import PARTS, Batch, Part, train_step
+from turbo_train.step_figures import Figures, Sums, figures_of
 from turbo_train.validation import make_validation_clips
-
-TEACHER_NAMES = {"world": "world-teacher", "ms": "ms", "vc2": "vc2"}  # in turbo_eval's table of models
 
 
 @dataclass(frozen=True)
@@ -233,7 +232,9 @@ def new_accelerator(config: TrainConfig) -> Accelerator:
             run_next="another number of processes, or --set micro_batch_size=N",
         )
     AcceleratorState._reset_state()  # a second run in one process may have another precision
-    return Accelerator(cpu=cpu, mixed_precision=config.precision, gradient_accumulation_steps=passes // processes)
+    # a plugin, since a variable of the environment overrides the plain number
+    plugin = GradientAccumulationPlugin(num_steps=passes // processes, sync_with_dataloader=False)
+    return Accelerator(cpu=cpu, mixed_precision=config.precision, gradient_accumulation_plugin=plugin)
 
 
 def new_optimizer(config: TrainConfig, weights: list[nn.Parameter]) -> torch.optim.Optimizer:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from turbo_train.errors import UserError
 from turbo_train.nets.model import Model
 from turbo_train.sampling.consistency import sample_consistency
 from turbo_train.sampling.finite import NonFiniteLatents
@@ -25,7 +26,7 @@ def make_validation_clips(
 ) -> list[Path]:
     """One mp4 for each (number, prompt): `03 a red circle.mp4`. The student is in eval mode.
 
-    A clip that is not finite is left out, with a warning: training goes on.
+    A clip that is not finite is left out, with a warning: training goes on. UserError: a disk without room.
     """
     device = student.schedule.alphas_cumprod.device
     paths = []
@@ -49,6 +50,13 @@ def make_validation_clips(
         frames = student.vae.decode(z)[0].float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
         words = "".join(letter if letter.isalnum() or letter in " -_" else "_" for letter in prompt)[:80].strip()
         path = folder / f"{number:02d} {words}.mp4"
-        write_mp4(path, frames.permute(0, 2, 3, 1).contiguous().cpu().numpy(), student.fps)
+        try:
+            write_mp4(path, frames.permute(0, 2, 3, 1).contiguous().cpu().numpy(), student.fps)
+        except OSError as error:  # a full disk, of which write_mp4 says nothing for users
+            raise UserError(
+                found=f"{path} cannot be written ({error.strerror})",
+                expected="a writable disk with room",
+                run_next="free some room, then the same command again, which goes on from the last checkpoint",
+            ) from error
         paths.append(path)
     return paths

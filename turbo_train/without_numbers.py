@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import _engine_run_backward
+from torch.autograd.graph import get_gradient_edge
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -58,6 +58,5 @@ def _cast(value: Any, dtype: torch.dtype) -> Any:
 
 
 def backward(loss: Tensor) -> None:
-    """loss.backward(), inside which `Rules` go on: torch leaves such modes before its own backward() begins."""
-    run_engine: Any = _engine_run_backward
-    run_engine((loss,), (torch.ones_like(loss),), False, False, (), allow_unreachable=True, accumulate_grad=True)
+    """loss.backward(), inside which `Rules` go on: torch leaves such modes where a tensor, not an edge, is given."""
+    torch.autograd.backward(get_gradient_edge(loss), torch.ones_like(loss))

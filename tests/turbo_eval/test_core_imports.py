@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-MODULES = ("records", "suites", "stats", "ledger", "store", "provenance", "tables", "report", "world_suite")
+MODULES = ("records", "suites", "stats", "ledger", "store", "provenance", "tables", "report", "world_suite", "models")
 
 
 def test_the_core_imports_nothing_heavy() -> None:

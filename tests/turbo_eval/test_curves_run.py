@@ -40,7 +40,7 @@ def save_checkpoint(training: Path, step: int, student: Path, **config: Any) -> 
 def training(tiny_teacher: Path, tiny_student: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "mine"
     folder.mkdir()
-    recipe = {"teacher": str(tiny_teacher), "rewards": [{"name": REWARD, "beta": 1.0, "frames": 2}]}
+    recipe = {"preset": "a-test", "teacher": str(tiny_teacher), "rewards": [{"name": REWARD, "beta": 1.0, "frames": 2}]}
     (folder / "config.json").write_text(json.dumps(recipe))
     for step in (100, 200):
         save_checkpoint(folder, step, tiny_student, teacher="elsewhere")

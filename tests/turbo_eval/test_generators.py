@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from turbo_eval.cli import app
@@ -20,7 +21,10 @@ from turbo_eval.generators.latent import LatentGenerator, load_generator, to_uin
 from turbo_eval.models import find_model
 from turbo_eval.records import Prompt
 from turbo_train.errors import UserError
+from turbo_train.export import export
 from turbo_train.nets.source import Source
+from turbo_train.nets.student import new_student, save_student, trainable_weights
+from turbo_train.nets.teacher import load_teacher
 from turbo_train.sampling.setting import Setting
 
 TEACHER = Setting("ddim", 3, 2.0)
@@ -71,6 +75,26 @@ def test_a_student_samples_in_its_own_number_of_evaluations(tiny_student: Path) 
     assert student.denoiser.rows == 4
     assert first.shape == (4, 16, 16, 3)
     assert np.array_equal(first, student.generate(PROMPTS[:1], [0], seed=0)[0])
+
+
+def test_a_student_trained_whole_is_found_makes_clips_and_makes_them_again_when_exported(
+    tiny_teacher: Path, tmp_path: Path
+) -> None:
+    student = new_student(load_teacher(tiny_teacher), rank=0, time_cond_dim=8)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in trainable_weights(student).values():
+            parameter.copy_((parameter + 0.1 * torch.randn(parameter.shape, generator=generator)).half())
+    save_student(tmp_path / "full", student, guidance_range=(1.0, 5.0), guidance_scale=3.0)
+    (tmp_path / tiny_teacher.name).symlink_to(tiny_teacher)  # beside it, under the name that config.json gives
+    wanted = LatentGenerator(student, Setting("consistency", 4, 3.0), batch=1).generate(PROMPTS[:1], [0], seed=0)[0]
+
+    entry = find_model(str(tmp_path / "full"))
+    assert entry.source is not None and wanted.std() > 0
+    merged = export(tmp_path / "full", "merged", tmp_path / "out") / "unet.safetensors"
+    for source in (entry.source, Source("unet", merged, entry.source.base)):
+        made = load_generator(source, entry.setting, batch=1).generate(PROMPTS[:1], [0], seed=0)[0]
+        assert np.array_equal(made, wanted)
 
 
 def test_both_kinds_start_from_the_same_noise(tiny_student: Path, teacher: LatentGenerator) -> None:
@@ -142,6 +166,7 @@ def vbench(model: Path, suite: Path, out: Path, *more: str) -> list[str]:
     return ["vbench", "--model", str(model), "--suite", str(suite), "--out", str(out), *options, *more]
 
 
+@pytest.mark.slow
 def test_a_model_against_itself_with_fewer_steps(tiny_teacher: Path, suite: Path, tmp_path: Path) -> None:
     more = ("--against", str(tiny_teacher), "--steps", "2", "--json")
     done = CliRunner().invoke(app, vbench(tiny_teacher, suite, tmp_path / "out", *more))

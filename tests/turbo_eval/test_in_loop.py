@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from turbo_eval.in_loop import is_in_loop, warnings_of
+from turbo_eval.in_loop import hacking_of, is_in_loop, warnings_of
+from turbo_eval.lineup_numbers import Part, RowDifference
 from turbo_eval.reward_records import RewardDifference, RewardMean
 
 LINEAGE = {"hpsv2.1": "ViT-H", "clip": "ViT-H", "viclip": "ViCLIP", "judge": "judge"}
@@ -96,3 +97,33 @@ def test_each_model_has_its_own_rewards() -> None:
     means = [mean("viclip", trained[model], model) for model in trained]
     assert [m.in_loop for m in means] == [True, False]
     assert warnings_of(means, [], trained, LINEAGE) == ("no held-out reward was scored: m was trained on viclip",)
+
+
+def gap(metric: str, bounds: Bounds, part: Part = "all") -> RowDifference:
+    low, high = bounds
+    mean = None if low is None or high is None else (low + high) / 2
+    return RowDifference("turbo", "vcm", metric, "g", part, mean, low, high, 10, 10, ("turbo",), ())
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "gaps", "warned"),
+    [
+        (("viclip",), [gap("viclip", UP), gap("judge", DOWN)], True),
+        (("viclip",), [gap("viclip", UP), gap("judge", FLAT)], False),
+        (("viclip",), [gap("viclip", FLAT), gap("judge", DOWN)], False),
+        (("viclip",), [gap("viclip", FEW), gap("judge", DOWN)], False),
+        (("hpsv2.1",), [gap("hpsv2.1", UP), gap("clip", DOWN)], False),  # no witness: of the same weights
+        (("viclip",), [gap("viclip", UP), gap("judge", DOWN, "held_out")], False),
+        ((), [gap("viclip", UP), gap("judge", DOWN)], False),
+        (None, [gap("viclip", UP), gap("judge", DOWN)], False),
+    ],
+)
+def test_a_row_whose_rewards_rose_while_a_judge_fell(
+    trained_on: tuple[str, ...] | None, gaps: list[RowDifference], warned: bool
+) -> None:
+    said = list(hacking_of(gaps, trained_on, LINEAGE))
+    expected = (
+        "reward hacking: against vcm the rewards that turbo was trained on rose (viclip +0.150) while what is "
+        "independent of them fell (judge -0.150)"
+    )
+    assert said == [expected] * warned

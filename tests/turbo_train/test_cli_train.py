@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 
 from turbo_train import cli_train
 from turbo_train.cli import app
-from turbo_train.config import config_of
+from turbo_train.config import TrainConfig, config_of, with_settings
 from turbo_train.presets import PRESETS
+from turbo_train.weights.alone import alone
 
 
 def invoke(*words: str | Path) -> Result:
@@ -122,6 +123,12 @@ def test_mistakes_of_the_command_line(tmp_path: Path) -> None:
     assert "config.json cannot be written (Not a directory)" in told
 
 
+def test_a_folder_in_which_another_process_trains_is_refused(begun: Path) -> None:
+    with alone(begun / ".run.lock"):
+        told = refused("resume", begun)
+    assert f"another process that trains in {begun}; expected one at a time" in told
+
+
 def test_presets_are_listed_with_what_they_reached() -> None:
     done = invoke("presets")
     assert done.exit_code == 0 and all(name in done.stdout for name in PRESETS)
@@ -129,7 +136,16 @@ def test_presets_are_listed_with_what_they_reached() -> None:
     assert [row["preset"] for row in rows] == list(PRESETS)
     one = invoke("presets", "vc2-turbo").stdout
     assert "reached: not run: needs weights" in one and "rewards = hpsv2.1:1:6,internvideo2:2:8" in one
+    assert "size = 320x512" in one
     assert refused("presets", "vc2").startswith("error: found unknown preset 'vc2' (did you mean vc2-")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_shown_as_set_takes_it(name: str) -> None:
+    pairs = [line.partition("=") for line in invoke("presets", name).stdout.splitlines()[2:]]
+    shown = [f"{key.strip()}={value.strip()}" for key, _, value in pairs]
+    assert shown[0] == f"preset={name}" and len(shown) == len(fields(TrainConfig))
+    assert with_settings(TrainConfig(name, "", ""), shown[1:]) == PRESETS[name].config
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -86,6 +86,13 @@ def test_a_setting_of_another_kind_says_which_is_expected(setting: str, told: st
         ("batch_size=3 micro_batch_size=2", "batch_size 3, no multiple of micro_batch_size 2"),
         ("guidance_min=20", "guidance_min 20.0 above guidance_max"),
         ("ema_decay=0 ema_target=true", "ema_target without ema_decay"),
+        ("seed=99999999999999999999", "seed 99999999999999999999, of more than 63 bits"),
+        ("guidance_scale=3", r"guidance_scale 3\.0, not in \[5\.0, 15\.0\]"),
+        ("rewards=world-video-judge:1", "world-video-judge, a judge, by which nothing is trained"),
+        ("validate_every=5", "validate_every without validation_prompts"),
+        ("validation_steps=60", "validation_steps 60, above 50"),
+        ("dropout=0 dropout_in_target=true", "dropout_in_target without dropout"),
+        ("loss_placement=split batch_size=8 rewards=none", "loss_placement split without a video reward"),
         ("loss_placement=split", r"batch_size / micro_batch_size has to be a multiple of 8"),
         ("loss_placement=split batch_size=8 micro_batch_size=2", "multiple of 8"),
         ("rewards=viclip:-1", "beta -1.0 of viclip"),
@@ -138,4 +145,5 @@ def test_some_fields_are_free_only_where_nothing_follows_them() -> None:
     assert {"steps", "micro_batch_size"} <= plain.free_on_resume()
     assert "steps" not in replace(plain, lr_schedule="cosine").free_on_resume()  # every rate that is left would change
     assert "micro_batch_size" not in replace(plain, loss_placement="split").free_on_resume()
+    assert "micro_batch_size" not in replace(plain, dropout_in_teacher=True).free_on_resume()
     assert "micro_batch_size" not in replace(plain, dropout=0.1).free_on_resume()  # drawn once for each pass

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from turbo_train.assembly import assemble
 from turbo_train.cli import app
 from turbo_train.config import TrainConfig, parse_reward
-from turbo_train.cost import Cost, cost_of, run_step, weights_of
+from turbo_train.cost import Cost, cost_of, run_step, weights_of, zero_gradients
 from turbo_train.cost_networks import shaped_reward, shaped_teacher
 from turbo_train.cost_report import modes_of
 from turbo_train.counted import Counted, size_bytes
@@ -72,11 +72,8 @@ def world_cost() -> Cost:
 def real_step(config: TrainConfig) -> tuple[Counted, dict[str, int], int, int]:
     """A real pass on the world with everything counted: what each part kept; bytes of weights; what learns."""
     parts = assemble(config)
-    learnt = trainable_weights(parts.student)
-    for weight in learnt.values():
-        weight.grad = torch.zeros_like(weight)
-    weights = weights_of(parts)
-    gradients = [weight.grad for weight in learnt.values() if weight.grad is not None]
+    learnt, weights = trainable_weights(parts.student), weights_of(parts)
+    gradients = zero_gradients(learnt.values())
     frozen = [weight for weight in weights if not weight.requires_grad]
     texts = ("a red circle moves up on a black background", "a blue square rests on a white background")
     for term in parts.objective.rewards:
@@ -138,7 +135,7 @@ def test_videocrafter2_with_the_image_reward_costs_at_most_95_tflop_per_sample()
     found = by_part(cost)
     assert cost.flops_per_sample() <= 95 * TERA
     assert found["teacher"]["forward"] == pytest.approx(25.2, rel=0.01)
-    assert found["decode of 6 frames"]["forward"] == pytest.approx(9.4, rel=0.01)
+    assert found["decode"]["forward"] == pytest.approx(9.4, rel=0.01)
     assert sum(found["reward hpsv2.1"].values()) == pytest.approx(4.0, rel=0.05)
     assert found["vae encode"]["forward"] == pytest.approx(11.04, rel=0.01)
     branches = found["target"]["forward"] - found["teacher"]["forward"] / 2
@@ -146,9 +143,10 @@ def test_videocrafter2_with_the_image_reward_costs_at_most_95_tflop_per_sample()
     assert not any(row.phase == "again" for row in cost.work)
     recomputed = cost_of(replace(config, gradient_checkpointing=True, checkpoint_decode=True))
     again = by_part(recomputed)
-    assert again["decode of 6 frames"]["again"] == pytest.approx(found["decode of 6 frames"]["forward"], rel=0.01)
-    assert again["student"]["again"] == pytest.approx(found["student"]["forward"], rel=0.02)
-    assert recomputed.memory.peak < cost.memory.peak / 2
+    assert again["decode"]["again"] == pytest.approx(found["decode"]["forward"], rel=0.01)
+    assert 0.9 < again["student"]["again"] / found["student"]["forward"] <= 1  # what saves nothing is not repeated
+    assert recomputed.memory.peak < cost.memory.peak / 3
+    assert recomputed.memory.worst.get("decode", 0) < cost.memory.graph["decode"] / 4  # one frame of six
 
 
 @pytest.mark.slow
@@ -161,7 +159,6 @@ def test_both_rewards_are_counted_at_full_size(preset: str) -> None:
     for term in (image, video):
         phases = found[f"reward {term.name}"]
         assert 0 < phases["forward"] < phases["backward"] < 1.4 * phases["forward"]
-        assert f"decode of {term.frames} frames" in found
     assert cost.memory.peak > cost.memory.weights > 4 * 2**30
 
 

@@ -185,6 +185,11 @@ def test_the_command_names_its_files(ms: Case, tmp_path: Path, monkeypatch: pyte
     assert sorted(path.name for path in Path("exports").iterdir()) == ["alone-merged"]
     again = run(alone, "--format", "merged", "--teacher", ms.family.source.path)
     assert again.exit_code == 2 and "which is there and not empty" in said(again)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for nameless in (".", "..", "/"):
+        done = run(alone, "--format", "merged", "--teacher", ms.family.source.path, "--out", nameless)
+        assert done.exit_code == 2 and "expected a folder with a name of its own" in said(done)
 
 
 def test_mistakes_end_with_2_and_leave_nothing(ms: Case, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +110,16 @@ def test_a_checkpoint_holds_only_where_its_own_lanes_stand(undisturbed: Path) ->
 def test_curves_hold_what_the_log_holds(loop_teacher: Path, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    config = recipe(loop_teacher, steps=2, tensorboard=True)
+    config = recipe(loop_teacher, steps=2, save_every=1, tensorboard=True)
     quietly(config, tmp_path)
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert {"loss", "loss_cd", "grad_norm", "lr", "step_s"} <= set(events.Tags()["scalars"])
     logged_losses = [(e["step"], e["loss"]) for e in logged(tmp_path, "step")]
     assert [(p.step, p.value) for p in events.Scalars("loss")] == [(s, pytest.approx(v)) for s, v in logged_losses]
+    shutil.rmtree(checkpoints(tmp_path)[-1])  # as if a kill had come before it: its step is taken again
+    quietly(replace(config, steps=3), tmp_path)
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [p.step for p in events.Scalars("loss")] == [1, 2, 3]
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -12,14 +13,14 @@ import pytest
 from tiny_training import check_same, logged, quietly, recipe
 from torch import Tensor
 
-from turbo_train import loop
+from turbo_train import loop, validation
 from turbo_train.checkpoint import checkpoints, damage, last_checkpoint, read_state, step_of
 from turbo_train.data.sample import Drawn, NoData, Position
 from turbo_train.errors import UserError
 from turbo_train.exits import StopRequest
-from turbo_train.figures import Figures
 from turbo_train.loop import Run
 from turbo_train.step import RewardTerm
+from turbo_train.step_figures import Figures
 from turbo_train.trainer import Trainer
 
 
@@ -74,9 +75,10 @@ def test_too_many_in_a_row_end_the_run_with_the_last_good_checkpoint(loop_teache
     assert "2 steps in a row, up to step 3, in which loss, stand-in was not finite" in told.value.found
     last = last_checkpoint(tmp_path)
     assert last is not None and str(last) in told.value.run_next and damage(last) is None
+    assert read_state(last)["in_a_row"] == 1  # a resumed run counts on
     assert step_of(last) == 2 and all(weight.isfinite().all() for weight in read_state(last)["weights"].values())
     again = run_with_reward(tmp_path, loop_teacher, [], steps=4, save_every=1, max_nonfinite=2)
-    assert again.trainer.done == 2 and again.to_the_end(StopRequest()).step == 4
+    assert (again.trainer.done, again.in_a_row) == (2, 1) and again.to_the_end(StopRequest()).step == 4
     assert [(e["step"], e["nonfinite"]) for e in logged(tmp_path, "step")] == [(1, 0), (3, 1), (4, 1)]
 
 
@@ -134,6 +136,14 @@ def test_processes_that_see_different_checkpoints_are_told(
         Run(recipe(loop_teacher), undisturbed)
 
 
+def test_processes_that_see_other_shards_are_told(
+    loop_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "gather_object", lambda mine: [None, "5 units (ab)"] if mine == [None] else mine)
+    with pytest.raises(UserError, match=r"data that differs between processes: None, 5 units \(ab\)"):
+        quietly(recipe(loop_teacher), tmp_path)
+
+
 def test_a_clip_that_is_no_number_is_left_out_with_a_warning(loop_teacher: Path, tmp_path: Path) -> None:
     trainer = Trainer(recipe(loop_teacher, validation_prompts=("a red circle",), validation_steps=1))
     assert trainer.average is not None
@@ -142,3 +152,15 @@ def test_a_clip_that_is_no_number_is_left_out_with_a_warning(loop_teacher: Path,
     with pytest.warns(UserWarning, match="no clip of 'a red circle': latents are not finite"):
         trainer.make_clips(tmp_path)
     assert list(tmp_path.iterdir()) == [] and trainer.denoiser.training
+
+
+def test_a_disk_without_room_for_clips_is_a_message(
+    loop_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *rest: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(validation, "write_mp4", full)
+    trainer = Trainer(recipe(loop_teacher, validation_prompts=("a red circle",), validation_steps=1))
+    with pytest.raises(UserError, match=r"00 a red circle.mp4 cannot be written \(No space left on device\)"):
+        trainer.make_clips(tmp_path)

@@ -16,8 +16,7 @@ from turbo_train.assembly import Parts, assemble
 from turbo_train.cli import app
 from turbo_train.counted import Counted
 from turbo_train.errors import UserError
-from turbo_train.memory import WORLD, Chain, Inputs, check_steps, inputs_of, measure_world, reward_loss
-from turbo_train.memory import _shapes as shapes
+from turbo_train.memory import WORLD, Chain, Inputs, check_steps, inputs_of, measure_world, reward_loss, shapes_of
 from turbo_train.nets.student import trainable_weights
 
 
@@ -45,14 +44,15 @@ def test_a_chain_of_one_step_is_the_single_step_prediction(world: tuple[Parts, I
     assert (slopes(world, "consistency", 2) - single).norm() > 0.1 * single.norm()
 
 
-@pytest.mark.parametrize("chain", ["single", "consistency", "ddim"])
+@pytest.mark.parametrize("chain", ["single", "consistency", pytest.param("ddim", marks=pytest.mark.slow)])
 def test_recomputing_changes_no_gradient(world: tuple[Parts, Inputs], chain: Chain) -> None:
     steps = 1 if chain == "single" else 2
     plain = slopes(world, chain, steps)
-    assert_close(slopes(world, chain, steps, recomputed=True), plain, atol=1e-7, rtol=1e-5)
+    again = slopes(world, chain, steps, recomputed=True)  # decoded frame by frame: other roundings
+    assert_close(again, plain, atol=1e-5 * plain.abs().max().item(), rtol=1e-4)
 
 
-@pytest.mark.parametrize("chain", ["consistency", "ddim"])
+@pytest.mark.parametrize("chain", [pytest.param("consistency", marks=pytest.mark.slow), "ddim"])
 def test_a_chains_gradient_is_its_slope(world: tuple[Parts, Inputs], chain: Chain) -> None:
     parts, inputs = world
     weight = trainable_weights(parts.student)[WEIGHT]
@@ -93,7 +93,7 @@ def test_what_is_alive_after_the_forward_pass_is_what_autograd_saved(world: tupl
     parts, inputs = world
     make = lambda: reward_loss(parts, inputs, "single", 1)  # noqa: E731
     saved = kept_by_autograd(make, weights_of(parts))
-    with Counted(weights_of(parts), arithmetic=False) as counted:
+    with Counted(weights_of(parts)) as counted:
         loss = make()
         assert loss.requires_grad
         assert counted.now == pytest.approx(saved, rel=0.02)
@@ -111,7 +111,7 @@ def test_the_chain_grows_with_its_steps_and_the_single_step_does_not() -> None:
     assert guided == pytest.approx(4 * step, rel=0.15)  # two branches
     assert peak["consistency", 4, True] < 0.5 * peak["consistency", 4, False]
     for row in rows[:4]:  # in shape alone: the same bytes
-        counted = shapes(WORLD, 1, row.chain, row.num_steps, row.recomputed)
+        counted = shapes_of(WORLD, 1, row.chain, row.num_steps, row.recomputed)
         assert counted.peak_bytes == pytest.approx(row.peak_bytes, rel=0.05)
 
 
@@ -121,6 +121,7 @@ def test_steps_that_make_no_chain_are_refused(text: str) -> None:
         check_steps(text)
 
 
+@pytest.mark.slow
 def test_the_command_writes_its_figures_and_the_plot(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["memory", "--steps", "2", "--limit-gib", "0", "--out", str(tmp_path), "--json"])
     assert done.exit_code == 0, done.output

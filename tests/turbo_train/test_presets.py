@@ -46,7 +46,14 @@ def test_the_full_size_recipes_are_the_papers() -> None:
         config = PRESETS[name].config
         assert (config.steps, config.batch_size, config.lr, config.loss_placement) == (10_000, 8, 1e-5, "every")
         assert (config.guidance_min, config.guidance_max, config.num_ddim_steps) == (5.0, 15.0, 50)
-        assert config.rank == (64 if name.startswith("vc2") else 32)
+        vc2 = name.startswith("vc2")
+        assert (config.rank, config.fps, config.cond_fps) == ((64, 16, 16) if vc2 else (32, 8, None))
+        assert (config.frames, config.size) == (16, (320, 512) if vc2 else (256, 256))
+        assert (config.distance, config.huber_c, config.max_grad_norm) == ("huber", 0.001, 1.0)
+        assert (config.precision, config.validation_steps) == ("bf16", 4)
+        adam = (config.optimizer, config.adam_beta1, config.adam_beta2, config.adam_eps, config.weight_decay)
+        assert adam == ("adamw", 0.9, 0.999, 1e-8, 0.0) and config.lr_schedule == "constant"
+        assert (config.warmup_steps, config.ema_decay, config.dropout, config.random_crop) == (0, 0.0, 0.0, True)
 
 
 def test_world_presets_differ_by_their_rewards_alone() -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from turbo_train.curves import check_installed
 from turbo_train.errors import UserError
-from turbo_train.figures import Figures, Sums, Window, figures_of
 from turbo_train.runlog import LOG_FILE, RunLog, read_log
 from turbo_train.step import Distillation, StepResult
+from turbo_train.step_figures import Figures, Sums, Window, figures_of
+from turbo_train.tensorboard_curves import check_installed
 
 NAN, INF = float("nan"), float("inf")
 

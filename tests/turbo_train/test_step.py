@@ -117,7 +117,8 @@ def test_dropout_acts_in_the_prediction_alone_and_modes_come_back() -> None:
     assert student.denoiser.modes == [True, False] and teacher.denoiser.modes == [False]
     assert all(layer.training for layer in student.denoiser.modules())
     assert all(layer.training for layer in teacher.denoiser.modules())  # as it was given
-    _, student, _ = step(Objective(dropout_in_target=True), train=True)
+    _, student, teacher = step(Objective(dropout_in_target=True, dropout_in_teacher=True), train=True)
+    assert isinstance(teacher.denoiser, Net) and teacher.denoiser.modes == [True]
     assert isinstance(student.denoiser, Net) and student.denoiser.modes == [True, True]
 
 

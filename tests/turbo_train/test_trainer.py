@@ -19,8 +19,8 @@ from turbo_train.data.sample import Sample
 from turbo_train.data.world_stream import WorldStream
 from turbo_train.draws import draw
 from turbo_train.errors import UserError
-from turbo_train.figures import Figures
 from turbo_train.step import Part, RewardTerm, train_step
+from turbo_train.step_figures import Figures
 from turbo_train.trainer import Trainer, new_accelerator, new_optimizer, parts_of
 
 PLAIN: dict[str, Any] = {"ema_decay": 0.0, "dropout": 0.0}
@@ -164,6 +164,32 @@ def check_average(trainer: Trainer) -> None:
     # not to the last bit: matmul sums in another order where a weight has requires_grad, which averages do not have
     assert_close(averaged, placed, atol=1e-5, rtol=1e-5)
     assert torch.equal(own, again) and not torch.allclose(own, averaged, atol=1e-4)
+
+
+def test_the_average_follows_each_step_and_each_pass_drops_out_otherwise(
+    loop_teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, given = Trainer(recipe(loop_teacher)), samples(2)
+    assert trainer.average is not None
+    seeds, real = [], torch.manual_seed
+    monkeypatch.setattr(torch, "manual_seed", lambda seed: seeds.append(seed) or real(seed))
+    for step in range(2):
+        before = copied(trainer.average.values)
+        assert trainer.step(given).taken
+        for name, value in trainer.average.values.items():
+            rate = 1 - (1 + step) / (10 + step)
+            assert_close(value, before[name] + rate * (trainer.weights[name].detach() - before[name]))
+    assert len(seeds) == len(set(seeds)) == 4
+
+
+def test_black_and_white_reach_the_vae_as_minus_one_and_one(loop_teacher: Path) -> None:
+    trainer, like = Trainer(recipe(loop_teacher, **PLAIN)), samples(1)[0]
+    assert like.frames_TCHW is not None
+    pair = [replace(like, frames_TCHW=torch.full_like(like.frames_TCHW, level)) for level in (0, 255)]
+    ends = torch.stack([torch.full(like.frames_TCHW.shape, level) for level in (-1.0, 1.0)])
+    batch = trainer._batch(pair)
+    assert_close(batch.x_0, trainer.parts.teacher.vae.encode(ends), atol=1e-6, rtol=1e-5)
+    assert batch.x_0.dtype == torch.float32 and not torch.allclose(batch.x_0[0], batch.x_0[1], atol=1e-3)
 
 
 def test_bf16_and_the_whole_denoiser_on_a_cpu(loop_teacher: Path) -> None:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from turbo_eval.durable import write_atomically
 from turbo_eval.records import Prompt
@@ -50,12 +50,23 @@ class Latency:
 
     def to_json(self) -> dict[str, object]:
         """For results.json."""
-        per_model = {
-            name: {**asdict(timing), "runs_s": list(timing.runs_s), "network_evaluations": self.evaluations[name]}
-            for name, timing in self.timings.items()
-        }
         speed_up = dict(zip(("ratio", "low", "high"), self.speed_up, strict=True)) if self.speed_up else None
-        return {"method": METHOD, "per_clip": per_model, "speed_up": speed_up}
+        return {"method": METHOD, "per_clip": per_clip(self.timings, self.evaluations), "speed_up": speed_up}
+
+
+def per_clip(timings: Mapping[str, Timing], evaluations: Mapping[str, int]) -> dict[str, dict[str, object]]:
+    """Of each model, for JSON."""
+    return {
+        name: {**asdict(timing), "runs_s": list(timing.runs_s), "network_evaluations": evaluations[name]}
+        for name, timing in timings.items()
+    }
+
+
+def read_per_clip(kept: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Timing], dict[str, int]]:
+    """What `per_clip` was made of. KeyError, TypeError, ValueError: something else."""
+    rows = {name: dict(row) for name, row in kept.items()}
+    evaluations = {name: int(row.pop("network_evaluations")) for name, row in rows.items()}
+    return {name: Timing(**{**row, "runs_s": tuple(row["runs_s"])}) for name, row in rows.items()}, evaluations
 
 
 def evaluations_of(generator: CountedGenerator, prompt: Prompt, seed: int) -> int:
@@ -88,9 +99,7 @@ def read_latency(folder: Path, machine: Mapping[str, object]) -> Latency | None:
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["machine"] != dict(machine):
             return None
-        rows = {name: dict(row) for name, row in kept["per_clip"].items()}
-        evaluations = {name: int(row.pop("network_evaluations")) for name, row in rows.items()}
-        timings = {name: Timing(**{**row, "runs_s": tuple(row["runs_s"])}) for name, row in rows.items()}
+        timings, evaluations = read_per_clip(kept["per_clip"])
         ratio = kept["speed_up"]
         speed_up = (ratio["ratio"], ratio["low"], ratio["high"]) if ratio else None
     except (ValueError, KeyError, TypeError):

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from turbo_eval.durable import write_atomically
 from turbo_eval.records import Prompt
-from turbo_eval.timing.latency import CountedGenerator, evaluations_of
+from turbo_eval.timing.latency import CountedGenerator, evaluations_of, per_clip, read_per_clip
 from turbo_eval.timing.measure import Rounds, Rules, Timing, measure_rounds
 
 FILE = "lineup_latency.json"
@@ -39,7 +39,7 @@ class LineupLatency:
 
     def to_json(self) -> dict[str, Any]:
         """For results.json."""
-        timed = {name: {**asdict(t), "network_evaluations": self.evaluations[name]} for name, t in self.timings.items()}
+        timed = per_clip(self.timings, self.evaluations)
         return {"method": METHOD, "per_clip": timed, "stands_in": dict(self.stands_in)}
 
 
@@ -69,9 +69,7 @@ def read_lineup_latency(folder: Path, machine: Mapping[str, object]) -> LineupLa
         kept = json.loads((folder / FILE).read_text(encoding="utf-8"))
         if kept["machine"] != dict(machine):
             return None
-        rows = {name: dict(row) for name, row in kept["per_clip"].items()}
-        evaluations = {name: int(row.pop("network_evaluations")) for name, row in rows.items()}
-        timings = {name: Timing(**{**row, "runs_s": tuple(row["runs_s"])}) for name, row in rows.items()}
+        timings, evaluations = read_per_clip(kept["per_clip"])
         return LineupLatency(timings, evaluations, {str(k): str(v) for k, v in kept["stands_in"].items()})
     except (OSError, ValueError, KeyError, TypeError):
         return None  # not there, or cut short by a kill: measuring again costs a minute

@@ -10,6 +10,7 @@ import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from turbo_train.data.clips import Wanted, read_caption, read_clip
@@ -45,9 +46,12 @@ class Folder:
 
     def lane(self, number: int, lanes: int, start: Position | None) -> Iterator[Drawn]:
         """UserError: a position in a folder with other clips."""
-        line = Line(tuple(item.name for item in self.items), self.seed, self.epochs)
-        first, _ = line.start(start)
-        return self._walk(line, number, lanes, first)
+        first, _ = self._line.start(start)
+        return self._walk(self._line, number, lanes, first)
+
+    @cached_property
+    def _line(self) -> Line:
+        return Line(tuple(item.name for item in self.items), self.seed, self.epochs)
 
     def _walk(self, line: Line, number: int, lanes: int, first: int) -> Iterator[Drawn]:
         fruitless = Fruitless(len(self.items), str(self.folder))

@@ -46,7 +46,8 @@ def open_data(data: str, wanted: Wanted, seed: int, vae: Callable[[], str] | Non
     if data == WORLD:
         return _world(seed, wanted)
     if path.is_dir():
-        urls = tuple(str(file) for file in sorted(path.iterdir()) if file.name.endswith(SHARD_SUFFIXES))
+        visible = (file for file in sorted(path.iterdir()) if not file.name.startswith("."))
+        urls = tuple(str(file) for file in visible if file.name.endswith(SHARD_SUFFIXES))
         if not urls and not (path / INDEX).is_file():
             return Folder(path, list_items(path), wanted, seed)
         check_finished(path)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from turbo_train.data.clips import Wanted, read_caption, read_clip
@@ -40,8 +41,7 @@ class Shards:
     def lane(self, number: int, lanes: int, start: Position | None) -> Iterator[Drawn]:
         """UserError: a position in other shards."""
         stripes = -(-lanes // len(self.urls))
-        names = tuple(f"{_name(url)} {stripe}/{stripes}" for url in self.urls for stripe in range(stripes))
-        line = Line(names, self.seed, self.epochs)
+        line = _line(self.urls, stripes, self.seed, self.epochs)
         first, passed = line.start(start)
         return self._walk(line, stripes, line.turns(number, lanes, first), passed)
 
@@ -89,6 +89,11 @@ class Shards:
             return Sample(text, origin, x_0_CTHW=read_latents(parts[LATENTS], self.wanted.latent_shape))
         generator = seeded(PLACE, self.seed, epoch, shard, packed.index)
         return Sample(text, origin, frames_TCHW=read_clip(parts[found], self.wanted, generator))
+
+
+@lru_cache(maxsize=2)  # one for all lanes: there may be 100,000 shards
+def _line(urls: tuple[str, ...], stripes: int, seed: int, epochs: int | None) -> Line:
+    return Line(tuple(f"{_name(url)} {stripe}/{stripes}" for url in urls for stripe in range(stripes)), seed, epochs)
 
 
 def _name(url: str) -> str:

@@ -1,4 +1,4 @@
-"""How is the text of a model's folder read, and what can a user do where the folder is broken?"""
+"""How is the text of a model's folder read, whose run is it of, and what can a user do where it is broken?"""
 
 from __future__ import annotations
 
@@ -24,6 +24,21 @@ def read_json(path: Path) -> dict[str, Any]:
         found = f"{path} holds {type(content).__name__}"
         raise UserError(found=found, expected="a JSON object", run_next=remedy(path))
     return content
+
+
+def recipe_teacher(student: Path) -> str | None:
+    """What the recipe of the training run around a student's folder calls the teacher: a name or a path.
+
+    The run is known by its config.json; the student is RUN/student or RUN/checkpoints/STEP/student. None: there is no
+    such run. UserError: a config.json that is no JSON object.
+    """
+    around = student.resolve().parents
+    for run in (around[0], *around[2:3]):
+        if (run / "config.json").is_file():
+            values = read_json(run / "config.json")
+            if "preset" in values and isinstance(values.get("teacher"), str):
+                return str(values["teacher"])
+    return None
 
 
 def remedy(path: Path) -> str:

@@ -41,6 +41,7 @@ def test_a_run_of_the_world_reads_the_renderer_and_a_folder_as_the_teacher_wants
 
 def test_shards_by_every_way_to_say_it(tmp_path: Path) -> None:
     urls = write_shards(tmp_path, (1, 1, 1))
+    (tmp_path / "._0.tar").write_bytes(b"what some systems leave beside a copied file")
     for data in (tmp_path, f"{tmp_path}/{{0..2}}.tar", f"{tmp_path}/*.tar", f"{tmp_path}/{{0..9}}.tar"):
         source = opened(data)
         assert isinstance(source, Shards) and source.urls[:3] == urls and not source.latents

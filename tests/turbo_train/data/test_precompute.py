@@ -191,6 +191,9 @@ def test_the_worlds_latents_from_the_command_line_are_its_clips_encoded(tmp_path
         (["--data", "world", "--samples", "2", "--shard", "2/2"], "I/N with I from 0 to N-1"),
         (["--data", "world", "--samples", "2", "--resize", "fill"], "resize as crop or squash"),
         (["--data", "world", "--samples", "2", "--size", "30x30"], "multiples of"),
+        (["--data", "world", "--samples", "2", "--size", "30"], "found --size 30; expected size as HEIGHTxWIDTH"),
+        (["--data", "world", "--samples", "2", "--fps", "0"], "fps 0.0, not above 0"),
+        (["--data", "world", "--samples", "2", "--device", "gpu"], "found --device gpu (Expected one of cpu"),
         (["--data", "world", "--samples", "2", "--frames", "16"], "at most 8"),
     ],
 )

@@ -6,8 +6,8 @@ import warnings
 
 import pytest
 import torch
-from stored_bytes import StoredBytes
 
+from turbo_train.counted import Counted
 from turbo_train.errors import UserError
 from turbo_train.rewards.base import BadFrames, RewardModel
 from turbo_train.rewards.table import REWARDS, load_reward
@@ -71,7 +71,7 @@ def test_rows_bound_the_memory_and_change_nothing_else(model: RewardModel) -> No
 def peak_bytes(model: RewardModel, count: int) -> int:
     """Bytes that scoring so many clips needs beside the clips."""
     clips, texts = clips_of(count), TEXTS[:1] * count
-    with torch.inference_mode(), StoredBytes() as stored:
+    with torch.inference_mode(), Counted() as stored:
         model.score_clips(clips, texts)
     return stored.peak - clips.nbytes
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from stored_bytes import StoredBytes
 
+from turbo_train.counted import Counted
 from turbo_train.rewards.base import RewardModel
 from turbo_train.rewards.table import load_reward
 
@@ -28,7 +28,7 @@ def training_bytes(model: RewardModel, count: int) -> int:
     """Peak beside the clips and their gradient, over the forward and the backward pass."""
     model.score_clips(clips_of(1), [TEXT])
     clips = clips_of(count).requires_grad_()
-    with StoredBytes() as stored:
+    with Counted() as stored:
         stored.now = stored.peak = 0
         score = model.score_clips(clips, [TEXT] * count).sum()
         torch.autograd.grad(score, clips)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from stored_bytes import StoredBytes
 from tiny_rewards import SMALL_CLIP, SMALL_VICLIP, Files, write_small
 
+from turbo_train.counted import Counted
 from turbo_train.errors import UserError
 from turbo_train.nets.tensor_files import read_tensors
 from turbo_train.rewards.base import RewardModel
@@ -98,7 +98,7 @@ def run(model: RewardModel) -> Run:
     frames = pixels_for(model, sides=(28, 28)).requires_grad_()
     layers = [block.ln_1 for block in model.net.modules() if isinstance(block, model.blocks)]
     calls: list[int] = []
-    with StoredBytes() as stored:
+    with Counted() as stored:
         model.score(frames, TEXTS)  # meets the weights and caches the texts
         before = stored.now
         hooks = [layer.register_forward_hook(lambda *_: calls.append(1)) for layer in layers]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from stored_bytes import StoredBytes
 
+from turbo_train.counted import Counted
 from turbo_train.errors import UserError
 from turbo_train.rewards.base import VideoReward
 from turbo_train.rewards.internvideo2.model import InternVideo2Model
@@ -75,7 +75,7 @@ def test_checkpointing_changes_the_memory_and_not_the_gradient(model) -> None:
 def peak_bytes(model, count: int, wanted: bool) -> int:
     """Beside the clips, of a scoring or of a training step."""
     clips, texts = clips_of(count).requires_grad_(wanted), TEXTS[:1] * count
-    with StoredBytes() as stored, torch.set_grad_enabled(wanted):
+    with Counted() as stored, torch.set_grad_enabled(wanted):
         score = model.score_clips(clips, texts).sum()
         if wanted:
             torch.autograd.grad(score, clips)

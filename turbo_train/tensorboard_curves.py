@@ -12,7 +12,7 @@ from typing import Any
 
 from turbo_train.errors import UserError
 
-CURVES = "tensorboard"
+FOLDER = "tensorboard"
 
 
 def check_installed() -> None:
@@ -25,13 +25,13 @@ def check_installed() -> None:
         )
 
 
-class Curves:
+class TensorBoardCurves:
     """Appends to a run's curves. done: steps taken so far; what a killed run wrote of later ones is left out."""
 
     def __init__(self, folder: Path, done: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(folder / CURVES), purge_step=done + 1)
+        self._writer: Any = SummaryWriter(str(folder / FOLDER), purge_step=done + 1)
 
     def add(self, step: int, entry: Mapping[str, Any]) -> None:
         """One step entry of the log. What has no value there is left out here."""
