@@ -19,6 +19,12 @@ from turbo_train.config import TrainConfig, parse_reward
 from turbo_train.errors import UserError, near
 
 NOT_RUN = "not run: needs weights"
+REPORT = "reports/2026-11-22-paper-in-miniature"
+
+
+def _reached(oracle: str, judges: str) -> str:
+    """Of the world's presets, by 4 steps on suite world; the teacher by 50: 0.965, 0.955, 0.927."""
+    return f"all attributes right {oracle}; image and video judge {judges} ({REPORT})"
 
 
 @dataclass(frozen=True)
@@ -83,10 +89,18 @@ def _with(config: TrainConfig, name: str, *rewards: str) -> TrainConfig:
 
 IMAGE, VIDEO = "world-image-reward:1", "world-video-reward:2"
 _ALL = (
-    Preset(WORLD, "the world's student without rewards"),
-    Preset(_with(WORLD, "world-rimg", IMAGE), "with the image reward alone"),
-    Preset(_with(WORLD, "world-rvid", VIDEO), "with the video reward alone"),
-    Preset(_with(WORLD, "world-turbo", IMAGE, VIDEO), "with both rewards: the paper's method in miniature"),
+    Preset(WORLD, "the world's student without rewards", _reached("0.854 (seeds 0.924, 0.972, 0.667)", "0.846, 0.850")),
+    Preset(
+        _with(WORLD, "world-rimg", IMAGE), "with the image reward alone", _reached("1.000 (one seed)", "0.959, 0.931")
+    ),
+    Preset(
+        _with(WORLD, "world-rvid", VIDEO), "with the video reward alone", _reached("0.986 (one seed)", "0.951, 0.928")
+    ),
+    Preset(
+        _with(WORLD, "world-turbo", IMAGE, VIDEO),
+        "with both rewards: the paper's method in miniature",
+        _reached("0.961 (seeds 1.000, 1.000, 0.882)", "0.944, 0.919"),
+    ),
     Preset(MS, "ModelScope's consistency student without rewards"),
     Preset(_with(MS, "ms-turbo", "hpsv2.1:2", "viclip:3"), "T2V-Turbo of ModelScope"),
     Preset(VC2, "VideoCrafter2's consistency student without rewards"),
