@@ -24,7 +24,7 @@ REPORT = "reports/2026-11-22-paper-in-miniature"
 
 def _reached(oracle: str, judges: str) -> str:
     """Of the world's presets, by 4 steps on suite world; the teacher by 50: 0.965, 0.955, 0.927."""
-    return f"all attributes right {oracle}; image and video judge {judges} ({REPORT})"
+    return f"all attributes right {oracle}; image and video judge {judges}: {REPORT}"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tiny_training import check_same, logged, quietly, recipe
 
 from turbo_train.checkpoint import checkpoints, last_checkpoint, read_state
@@ -70,8 +71,13 @@ def test_a_signal_saves_and_the_next_run_goes_on(undisturbed: Path, loop_teacher
 def test_a_killed_run_ends_where_an_undisturbed_one_ends(undisturbed: Path, loop_teacher: Path, tmp_path: Path) -> None:
     """Killed in a process of its own, since one with threads cannot be forked."""
     config, job = recipe(loop_teacher), tmp_path.with_suffix(".json")
-    job.write_text(json.dumps({"recipe": asdict(config), "folder": str(tmp_path), "kill_at": 2}))
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    threads = torch.get_num_threads()
+    job.write_text(json.dumps({"recipe": asdict(config), "folder": str(tmp_path), "threads": threads, "kill_at": 2}))
+    environment = os.environ | {
+        "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": str(threads),
+        "ACCELERATE_USE_CPU": "true",
+    }
     done = subprocess.run([sys.executable, CHILD, job], env=environment, capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert [e["step"] for e in logged(tmp_path, "step")] == [1, 2]

@@ -1,6 +1,6 @@
 """A training run as a process of its own, by torchrun or alone: `child.py JOB.json`.
 
-The job holds a recipe, a folder, and what goes wrong before which step: kill_at (SIGKILL to process kill_rank),
+The job holds a recipe, a folder, torch's threads, and what goes wrong before which step: kill_at (SIGKILL to process kill_rank),
 term_at (SIGTERM to process 1), nan_at (a reward that is no number, in process nan_rank), limit_at (from then on no file
 may grow beyond file_limit_bytes).
 """
@@ -69,5 +69,6 @@ def work(job: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    sys.exit(exit_code_of(lambda: work(json.loads(Path(sys.argv[1]).read_text()))))
+    given = json.loads(Path(sys.argv[1]).read_text())
+    torch.set_num_threads(given["threads"])  # sums of more threads are other sums
+    sys.exit(exit_code_of(lambda: work(given)))

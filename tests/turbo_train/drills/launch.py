@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from tiny_training import IMAGE, VIDEO, recipe
 
 from turbo_train.config import TrainConfig
@@ -30,11 +31,17 @@ def start(config: TrainConfig, folder: Path, processes: int = 1, **job: Any) -> 
     """The processes, in a group of their own."""
     folder.mkdir(parents=True, exist_ok=True)
     task = folder.with_suffix(".job.json")
-    task.write_text(json.dumps(job | {"recipe": asdict(config), "folder": str(folder)}))
+    task.write_text(
+        json.dumps(job | {"recipe": asdict(config), "folder": str(folder), "threads": torch.get_num_threads()})
+    )
     command = [sys.executable]
     if processes > 1:
         command += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    environment = os.environ | {
+        "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),
+        "ACCELERATE_USE_CPU": "true",
+    }
     return subprocess.Popen(
         [*command, str(CHILD), str(task)],
         stdout=subprocess.PIPE,

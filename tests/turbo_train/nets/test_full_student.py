@@ -77,10 +77,10 @@ def test_it_is_written_whole_and_comes_back_the_same(case: Case, tmp_path: Path)
     assert {value.dtype for value in stored.values()} == {torch.float16}
     sizes = case.family.sizes
     frozen = load_model(Source("student", case.folder, case.family.source), sizes)
-    assert_close(case.family.call(frozen), case.wanted, atol=1e-6, rtol=0)
+    assert_close(case.family.call(frozen), case.wanted, atol=1e-5, rtol=0)
     assert not any(p.requires_grad for p in unet_denoiser_of(frozen).parameters())
     trainable = load_student(case.folder, merged=False, sizes=sizes)
-    assert_close(case.family.call(trainable), case.wanted, atol=1e-6, rtol=0)
+    assert_close(case.family.call(trainable), case.wanted, atol=1e-5, rtol=0)
     assert trainable_weights(trainable).keys() == stored.keys()
     tiny_students.write_student(tmp_path / "again", trainable)
     for name in ("config.json", "adapter.safetensors"):
