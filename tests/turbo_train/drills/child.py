@@ -1,8 +1,8 @@
 """A training run as a process of its own, by torchrun or alone: `child.py JOB.json`.
 
-The job holds a recipe, a folder, torch's threads, and what goes wrong before which step: kill_at (SIGKILL to process kill_rank),
-term_at (SIGTERM to process 1), nan_at (a reward that is no number, in process nan_rank), limit_at (from then on no file
-may grow beyond file_limit_bytes).
+The job holds a recipe, a folder, torch's threads, and what goes wrong before which step: kill_at (SIGKILL to process
+kill_rank), term_at (SIGTERM to process 1), nan_at (a reward that is no number, in process nan_rank), limit_at (from
+then on no file may grow beyond file_limit_bytes).
 """
 
 from __future__ import annotations
