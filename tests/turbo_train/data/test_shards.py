@@ -162,7 +162,7 @@ def test_compressed_shards_pipes_and_names_that_webdataset_keeps_for_itself(tmp_
         drawn = read(Shards((url,), WANTED, epochs=1), count=9)
         assert texts(drawn) == ["clip 0", "clip 1"]
     failing = read(Shards((f"pipe:cat {path}; exit 3", str(path)), WANTED, epochs=1), count=9)
-    assert texts(d for d in failing if d.sample) == ["clip 0", "clip 1"]
+    assert set(texts(d for d in failing if d.sample)) == {"clip 0", "clip 1"}
     assert any("exit 3" in (d.skipped or "") for d in failing)
 
 
