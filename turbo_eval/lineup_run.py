@@ -24,6 +24,7 @@ from turbo_eval.reward_table import NOTE
 from turbo_eval.scorers.groups import group_of
 from turbo_eval.screen import say
 from turbo_eval.tables import EMBEDDED_NOTE
+from turbo_eval.timing.latency import CountedGenerator
 from turbo_eval.timing.lineup_latency import (
     LineupLatency,
     measure_lineup,
@@ -130,9 +131,11 @@ def time_lineup(job: Job, latency_s: float) -> LineupLatency | None:
     timed = list(dict.fromkeys(stands_in.values()))
     machine = machine_of(job) | {"models": {name: job.run.keys[name] for name in timed}, "stands_in": stands_in}
 
+    def load(name: str) -> CountedGenerator:
+        return job.generator(job.contestant(name)).one_at_a_time()
+
     def measured() -> LineupLatency:
         say(f"measuring the latency of {', '.join(timed)}, one clip at a time, about {latency_s:g} s")
-        load = lambda name: job.generator(job.contestant(name)).one_at_a_time()  # noqa: E731
         latency = measure_lineup(load, stands_in, job.plan.prompts()[0], job.request.seed, Rules(max_s=latency_s))
         write_lineup_latency(job.run.folder, latency, machine)
         return latency

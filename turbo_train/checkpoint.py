@@ -9,7 +9,6 @@ warning, for the one before; the run that goes on there takes its steps again an
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import warnings
@@ -21,6 +20,7 @@ import torch
 from safetensors import SafetensorError
 
 from turbo_train.errors import UserError
+from turbo_train.video_io import sync
 from turbo_train.weights.hashes import file_sha256
 
 FOLDER, STATE_FILE, MANIFEST_FILE, STUDENT = "checkpoints", "state.pt", "manifest.json", "student"
@@ -74,10 +74,10 @@ def write_whole(place: Path, fill: Callable[[Path], object], kept: str) -> None:
         partial.mkdir(parents=True)
         fill(partial)
         for path in [*partial.rglob("*"), partial]:
-            _sync(path)
+            sync(path)
         shutil.rmtree(place, ignore_errors=True)
         partial.rename(place)
-        _sync(place.parent)
+        sync(place.parent)
     except (OSError, RuntimeError, SafetensorError) as error:  # what a full disk becomes in torch's writer and that one
         raise UserError(
             found=f"{place} cannot be written ({_reason(error)}); {kept}",
@@ -139,15 +139,7 @@ def _files(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _reason(error: BaseException) -> str:
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    while deeper := error.__cause__ or error.__context__:
+        error = deeper
     return str(getattr(error, "strerror", None) or str(error).splitlines()[0])

@@ -70,9 +70,9 @@ def write_mp4(
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             encode_mp4(partial, frames_THWC, fps, crf=crf, codec=codec, pix_fmt=pix_fmt, lossless=lossless)
-            _sync(partial)
+            sync(partial)
             partial.replace(path)
-            _sync(path.parent)
+            sync(path.parent)
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
@@ -135,7 +135,8 @@ def _encode(path: Path, frames: Frames, fps: float, codec: str, pix_fmt: str, qu
         container.mux(stream.encode())
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file or a folder is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
