@@ -1,20 +1,20 @@
 """What is a scorer, and how are clips scored by many of them?
 
-A clip is decoded once (`open_clip`), a feature is computed once per clip (`Features`), a backbone is loaded once
-(`registry`). What cannot be scored is `unscored` with its reason: no number, counted, never 0.
+A clip is decoded once (`open_clip`), a feature is computed once per clip and for several clips at once (`Features`), a
+backbone is loaded once (`registry`). What cannot be scored is `unscored` with its reason: no number, counted, never 0.
 Shape legend: T frames, H W pixels, C colours (RGB).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,16 +73,29 @@ class Score:
 
 
 class Features:
-    """What the scorers of one clip share. It lives as long as the clip: memory is bounded by one clip."""
+    """What the scorers of one clip share. It lives as long as the clips that are scored together.
+
+    company: the clips, this one among them, that the scorer at work looks at; batches are made of them.
+    """
 
     def __init__(self, clip: Clip) -> None:
         self.clip = clip
+        self.company: Sequence[Features] = (self,)
         self._computed: dict[Hashable, Any] = {}
 
     def get(self, key: Hashable, compute: Callable[[], T]) -> T:
         """The value of `key`, computed at the first call."""
         if key not in self._computed:
             self._computed[key] = compute()
+        return cast(T, self._computed[key])
+
+    def together(self, key: Hashable, compute: Callable[[Sequence[Clip]], Sequence[T]]) -> T:
+        """The value of `key`, computed at the first call for all of the company that lacks it: one value a clip."""
+        if key not in self._computed:
+            lacking = [features for features in self.company if key not in features._computed]
+            values = compute([features.clip for features in lacking])
+            for features, value in zip(lacking, values, strict=True):
+                features._computed[key] = value
         return cast(T, self._computed[key])
 
     @property
@@ -140,6 +153,34 @@ class OnNetwork(Protocol):
         """Make a forward pass need less memory. Returns what was done, or nothing where no more can be done."""
 
 
+class Encoder(Protocol):
+    """A network, or another way from frames to numbers. `encoder_id` names what computes and its weights."""
+
+    encoder_id: str
+
+
+E = TypeVar("E", bound=Encoder)
+
+
+class OnEncoder(Generic[E]):
+    """What every scorer on an encoder has: the encoder's id, loading and relief are its own."""
+
+    def __init__(self, encoder: E) -> None:
+        self.encoder = encoder
+        self.scorer_id = encoder.encoder_id
+
+    def load(self) -> None:
+        """Load the encoder's network, where it has one."""
+        encoder: object = self.encoder
+        if isinstance(encoder, OnNetwork):
+            encoder.load()
+
+    def relieve(self) -> str:
+        """Make the encoder's forward pass need less memory, where that can be done."""
+        encoder: object = self.encoder
+        return encoder.relieve() if isinstance(encoder, OnNetwork) else ""
+
+
 def open_clip(path: Path, clip_id: ClipId, prompt: Prompt) -> Clip | UnreadableClip:
     """Decode a clip: the only decode, however many scorers look at it."""
     try:
@@ -158,19 +199,35 @@ def applies(scorer: Scorer, prompt: Prompt) -> bool:
     return scorer.metric not in spec.NAMES or not prompt.dimensions or scorer.metric in prompt.dimensions
 
 
-def score_clip(scorers: Sequence[Scorer], clip: Clip | UnreadableClip) -> list[ScoreRecord]:
-    """The records of one clip, in the order of the scorers. A UserError becomes unscored; a bug propagates.
+def score_clips(scorers: Sequence[Scorer], clips: Sequence[Clip | UnreadableClip]) -> list[ScoreRecord]:
+    """The records of clips that are scored together, clip by clip in the order of the scorers.
 
-    So does the UserError of a network that cannot be loaded: that is no clip's fault.
+    All of them are in memory, and networks see them in common batches: another company may move a score by a rounding.
+    A UserError becomes unscored; a bug propagates, and so does the UserError of a network that cannot be loaded: that
+    is no clip's fault.
     """
-    wanted = [scorer for scorer in scorers if applies(scorer, clip.prompt)]
-    if isinstance(clip, UnreadableClip):
-        return [_record(clip.clip_id, scorer, Score.none(clip.reason)) for scorer in wanted]
-    for scorer in wanted:
-        if isinstance(scorer, OnNetwork):
+    features = [Features(clip) if isinstance(clip, Clip) else None for clip in clips]
+    records: list[list[ScoreRecord]] = [[] for _ in clips]
+    for scorer in scorers:
+        wanted = [number for number, clip in enumerate(clips) if applies(scorer, clip.prompt)]
+        company = [shared for number in wanted if (shared := features[number]) is not None]
+        if company and isinstance(scorer, OnNetwork):
             scorer.load()
-    features = Features(clip)
-    return [_record(clip.clip_id, scorer, _score(scorer, clip, features)) for scorer in wanted]
+        for number in wanted:
+            clip, shared = clips[number], features[number]
+            if isinstance(clip, Clip) and shared is not None:
+                shared.company = company
+                score = _score(scorer, clip, shared)
+            else:
+                assert isinstance(clip, UnreadableClip)
+                score = Score.none(clip.reason)
+            records[number].append(_record(clip.clip_id, scorer, score))
+    return [record for own in records for record in own]
+
+
+def score_clip(scorers: Sequence[Scorer], clip: Clip | UnreadableClip) -> list[ScoreRecord]:
+    """The records of one clip by itself, in the order of the scorers."""
+    return score_clips(scorers, [clip])
 
 
 def _record(clip_id: ClipId, scorer: Scorer, score: Score) -> ScoreRecord:
@@ -191,11 +248,3 @@ def _score(scorer: Scorer, clip: Clip, features: Features) -> Score:
         return scorer.score(clip, features)
     except UserError as error:
         return Score.none(f"{error.found}; expected {error.expected}" if error.expected else error.found)
-
-
-def score_clips(
-    scorers: Sequence[Scorer],
-    clips: Iterable[Clip | UnreadableClip],
-) -> list[ScoreRecord]:
-    """Score clips one after the other; `clips` may be a generator, so that one clip is in memory at a time."""
-    return [record for clip in clips for record in score_clip(scorers, clip)]

@@ -1,79 +1,58 @@
 """Which scorers are there, and what is not scored, and why?
 
-One profile, `embedded`: VBench's formulas over the world's judges and OpenCV, where that is honest, and the oracle.
-Backbones are loaded when the first dimension asks for them, and once.
+Two profiles fill the same formulas with encoders: `vbench` with the networks that VBench uses, where their published
+weights are on this machine, and `embedded` with the world's judges and OpenCV, where that is honest, and the oracle.
+Backbones are loaded when the first clip needs them (the judges: when the first dimension asks for them), and once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from turbo_eval.scorers.base import Scorer
 from turbo_eval.scorers.oracle import ORACLE_METRICS, Oracle
 from turbo_eval.scorers.vbench import spec
 from turbo_eval.scorers.vbench.background_consistency import BackgroundConsistency
 from turbo_eval.scorers.vbench.dynamic_degree import DynamicDegree
-from turbo_eval.scorers.vbench.encoders.dense_flow import OpenCvFlow
+from turbo_eval.scorers.vbench.embedded import EmbeddedEncoders
+from turbo_eval.scorers.vbench.encoders import DenseFlow, FrameInterpolator, ImageFeatures, VideoText
+from turbo_eval.scorers.vbench.encoders.backbone import MODE, Mode
 from turbo_eval.scorers.vbench.motion_smoothness import MotionSmoothness
+from turbo_eval.scorers.vbench.networks import Networks
 from turbo_eval.scorers.vbench.overall_consistency import OverallConsistency
 from turbo_eval.scorers.vbench.subject_consistency import SubjectConsistency
 from turbo_eval.scorers.vbench.temporal_flickering import TemporalFlickering
 from turbo_train.world import WEIGHTS
 
-if TYPE_CHECKING:
-    from turbo_eval.scorers.vbench.encoders.judges import ImageJudge, VideoJudge
-
-EMBEDDED = "embedded"
-PROFILES = (EMBEDDED,)
-
-NO_ENCODER: Mapping[str, str] = {
-    spec.AESTHETIC_QUALITY: "no honest embedded encoder: nobody has rated the world's clips for beauty",
-    spec.IMAGING_QUALITY: "no honest embedded encoder: nobody has rated the world's clips for blur and noise",
-    spec.OBJECT_CLASS: "no honest embedded encoder: no COCO object is in the world (oracle_shape reads its shapes)",
-    spec.MULTIPLE_OBJECTS: "no honest embedded encoder: no COCO object is in the world",
-    spec.HUMAN_ACTION: "no honest embedded encoder: nobody is in the world",
-    spec.COLOR: "no honest embedded encoder: it is asked of COCO's objects (oracle_colour reads the world's)",
-    spec.SPATIAL_RELATIONSHIP: "no honest embedded encoder: it is asked of pairs of COCO's objects",
-    spec.SCENE: "no honest embedded encoder: the world has plain backgrounds, no places (oracle_background reads them)",
-    spec.APPEARANCE_STYLE: "no honest embedded encoder: the world knows one style",
-    spec.TEMPORAL_STYLE: "no honest embedded encoder: the world has no camera (oracle_motion reads its motions)",
-}
+EMBEDDED, VBENCH = "embedded", "vbench"
+PROFILES = (EMBEDDED, VBENCH)
 
 
-class Encoders:
-    """The embedded backbones, each loaded at its first use."""
+class Encoders(Protocol):
+    """What a profile offers. An encoder is asked for only where `why_not` has nothing to say against it."""
 
-    def __init__(self, weights: Path) -> None:
-        self.weights = weights
+    def why_not(self, dimension: str) -> str:
+        """Why a dimension cannot be scored; "" where it can."""
 
-    @cached_property
-    def image(self) -> ImageJudge:
-        """The image judge. Raises UserError where its weights are missing."""
-        from turbo_eval.scorers.vbench.encoders.judges import load_image_judge
-
-        return load_image_judge(self.weights / "judge_image")
-
-    @cached_property
-    def video(self) -> VideoJudge:
-        """The video judge. Raises UserError where its weights are missing."""
-        from turbo_eval.scorers.vbench.encoders.judges import load_video_judge
-
-        return load_video_judge(self.weights / "judge_video")
-
-    @cached_property
-    def flow(self) -> OpenCvFlow:
-        """OpenCV's dense flow; no weights."""
-        return OpenCvFlow()
+    @property
+    def subject(self) -> ImageFeatures: ...
+    @property
+    def background(self) -> ImageFeatures: ...
+    @property
+    def interpolator(self) -> FrameInterpolator: ...
+    @property
+    def flow(self) -> DenseFlow: ...
+    @property
+    def video(self) -> VideoText: ...
 
 
 BUILDERS: Mapping[str, Callable[[Encoders], Scorer]] = {
-    spec.SUBJECT_CONSISTENCY: lambda encoders: SubjectConsistency(encoders.image),
-    spec.BACKGROUND_CONSISTENCY: lambda encoders: BackgroundConsistency(encoders.image),
+    spec.SUBJECT_CONSISTENCY: lambda encoders: SubjectConsistency(encoders.subject),
+    spec.BACKGROUND_CONSISTENCY: lambda encoders: BackgroundConsistency(encoders.background),
     spec.TEMPORAL_FLICKERING: lambda encoders: TemporalFlickering(),
-    spec.MOTION_SMOOTHNESS: lambda encoders: MotionSmoothness(encoders.flow),
+    spec.MOTION_SMOOTHNESS: lambda encoders: MotionSmoothness(encoders.interpolator),
     spec.DYNAMIC_DEGREE: lambda encoders: DynamicDegree(encoders.flow),
     spec.OVERALL_CONSISTENCY: lambda encoders: OverallConsistency(encoders.video),
 }
@@ -92,12 +71,17 @@ def metric_names() -> tuple[str, ...]:
 
 
 def build_scorers(
-    profile: str = EMBEDDED, dimensions: Sequence[str] | None = None, *, weights: Path | None = None
+    profile: str = EMBEDDED,
+    dimensions: Sequence[str] | None = None,
+    *,
+    weights: Path | None = None,
+    mode: Mode = MODE,
 ) -> Scorers:
     """Scorers for the metrics of that name, in the order of `metric_names`; None is all of them.
 
-    weights: a folder with judge_image/ and judge_video/, by default the package's; read only if a metric needs it.
-    Raises UserError for an unknown profile or metric (with a guess) and for missing weights.
+    weights: of the embedded profile, a folder with judge_image/ and judge_video/, by default the package's. mode: of
+    VBench's networks. The oracle reads the embedded world alone.
+    Raises UserError for an unknown profile or metric (with a guess) and for missing or damaged weights of the world.
     """
     if profile not in PROFILES:
         raise spec.unknown_name("profile", profile, PROFILES)
@@ -105,8 +89,10 @@ def build_scorers(
     for name in dimensions or ():
         if name not in names:
             raise spec.unknown_name("dimension", name, names)
-    encoders = Encoders(weights or WEIGHTS)
+    encoders: Any = Networks(mode) if profile == VBENCH else EmbeddedEncoders(weights or WEIGHTS)
     wanted = [name for name in names if dimensions is None or name in dimensions]
-    scorers = [BUILDERS[name](encoders) for name in wanted if name in BUILDERS]
-    scorers += [Oracle(name) for name in wanted if name in ORACLE_METRICS]
-    return Scorers(scorers, {name: NO_ENCODER[name] for name in wanted if name in NO_ENCODER})
+    unscored = {name: why for name in wanted if name in spec.NAMES and (why := encoders.why_not(name))}
+    scorers = [BUILDERS[name](encoders) for name in wanted if name in BUILDERS and name not in unscored]
+    if profile == EMBEDDED:
+        scorers += [Oracle(name) for name in wanted if name in ORACLE_METRICS]
+    return Scorers(scorers, unscored)

@@ -103,15 +103,26 @@ def read_torchscript(path: Path, sha256: str) -> dict[str, Tensor]:
 
 def open_weight(file: WeightFile, path: Path) -> int:
     """Open a published file the way its row says. Returns how many tensors it holds, 0 for text. UserError."""
-    openers: dict[str, Callable[[Path], Any]] = {
+    others: dict[str, Callable[[Path], Any]] = {"list": read_list, "text": _check_text}
+    return len(others[file.opens](path) if file.opens in others else read_row(file, path))
+
+
+def read_row(file: WeightFile, path: Path) -> dict[str, Tensor]:
+    """The tensors of a published file, opened the way its row says. UserError: as read_tensors, or another archive.
+
+    Where a TorchScript archive is published a plain state dict of the same names is read too: it holds no code.
+    """
+    readers: dict[str, Callable[[Path], dict[str, Tensor]]] = {
         "tensors": read_tensors,
-        "list": read_list,
         "safetensors": read_safetensors,
         "amt": read_amt,
-        "torchscript": lambda where: read_torchscript(where, file.sha256),
-        "text": _check_text,
+        "torchscript": lambda where: (
+            read_torchscript(where, file.sha256)
+            if zipfile.is_zipfile(where) and _is_torchscript(where)
+            else read_tensors(where)
+        ),
     }
-    return len(openers[file.opens](path))
+    return readers[file.opens](path)
 
 
 def _load(path: Path) -> object:

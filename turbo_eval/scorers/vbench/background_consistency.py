@@ -9,19 +9,15 @@ subject_consistency's number again, on every prompt that has both tags.
 
 from __future__ import annotations
 
-from turbo_eval.scorers.base import TOO_SHORT, Clip, Features, Score
+from turbo_eval.scorers.base import TOO_SHORT, Clip, Features, OnEncoder, Score
 from turbo_eval.scorers.vbench.encoders import ImageFeatures, clip_image_features, consistency
 from turbo_eval.scorers.vbench.spec import BACKGROUND_CONSISTENCY
 
 
-class BackgroundConsistency:
+class BackgroundConsistency(OnEncoder[ImageFeatures]):
     """The rule over any image tower. Scores lie in [0, 1]."""
 
     metric = BACKGROUND_CONSISTENCY
-
-    def __init__(self, encoder: ImageFeatures) -> None:
-        self.encoder = encoder
-        self.scorer_id = encoder.encoder_id
 
     def score(self, clip: Clip, features: Features) -> Score:
         """Of every frame of the clip."""

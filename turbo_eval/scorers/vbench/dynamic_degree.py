@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from turbo_eval.scorers.base import TOO_SHORT, Clip, Features, Score
+from turbo_eval.scorers.base import TOO_SHORT, Clip, Features, OnEncoder, Score
 from turbo_eval.scorers.vbench.encoders import DenseFlow, FloatArray, clip_flow
 from turbo_eval.scorers.vbench.spec import DYNAMIC_DEGREE
 
@@ -47,14 +47,10 @@ def is_dynamic(radii_px: Iterable[float], num_frames: int, short_side_px: int) -
     return False
 
 
-class DynamicDegree:
+class DynamicDegree(OnEncoder[DenseFlow]):
     """The rule over any dense flow."""
 
     metric = DYNAMIC_DEGREE
-
-    def __init__(self, encoder: DenseFlow) -> None:
-        self.encoder = encoder
-        self.scorer_id = encoder.encoder_id
 
     def score(self, clip: Clip, features: Features) -> Score:
         """1.0 for a dynamic clip, else 0.0; the dimension's mean is the share of dynamic clips."""

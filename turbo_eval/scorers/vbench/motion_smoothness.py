@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from turbo_eval.scorers.base import Clip, Features, Score
+from turbo_eval.scorers.base import Clip, Features, OnEncoder, Score
 from turbo_eval.scorers.vbench.encoders import FrameInterpolator
 from turbo_eval.scorers.vbench.spec import MOTION_SMOOTHNESS
 
@@ -23,21 +23,17 @@ def smoothness(differences: NDArray[np.float64]) -> float:
     return (255.0 - float(np.mean(differences))) / 255.0
 
 
-class MotionSmoothness:
+class MotionSmoothness(OnEncoder[FrameInterpolator]):
     """The rule over any frame interpolator."""
 
     metric = MOTION_SMOOTHNESS
-
-    def __init__(self, interpolator: FrameInterpolator) -> None:
-        self.interpolator = interpolator
-        self.scorer_id = interpolator.encoder_id
 
     def score(self, clip: Clip, features: Features) -> Score:
         """Of the odd frames that have a neighbour on both sides."""
         frames = clip.frames_THWC
         if len(frames) < 3:
             return Score.none(TOO_SHORT_TO_INTERPOLATE)
-        odd = range(1, len(frames) - 1, 2)
-        foretold = np.stack([self.interpolator.middle(frames[k - 1], frames[k + 1]) for k in odd])
-        differences = np.abs(foretold.astype(np.int16) - frames[list(odd)]).mean(axis=(1, 2, 3), dtype=np.float64)
+        even, odd = frames[::2], frames[1 : len(frames) - 1 : 2]
+        foretold = self.encoder.middles(even[: len(odd)], even[1 : len(odd) + 1])
+        differences = np.abs(foretold.astype(np.int16) - odd).mean(axis=(1, 2, 3), dtype=np.float64)
         return Score.of(smoothness(differences))

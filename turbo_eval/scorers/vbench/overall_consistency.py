@@ -7,19 +7,15 @@ Differs: VBench scores a single frame too; here it is unscored like everywhere e
 
 from __future__ import annotations
 
-from turbo_eval.scorers.base import TOO_SHORT, Clip, Features, Score
+from turbo_eval.scorers.base import TOO_SHORT, Clip, Features, OnEncoder, Score
 from turbo_eval.scorers.vbench.encoders import VideoText, clip_video_features, cosine
 from turbo_eval.scorers.vbench.spec import OVERALL_CONSISTENCY
 
 
-class OverallConsistency:
+class OverallConsistency(OnEncoder[VideoText]):
     """The cosine over any pair of towers. Scores lie in [-1, 1]; VBench's own seldom leave 0..0.364."""
 
     metric = OVERALL_CONSISTENCY
-
-    def __init__(self, encoder: VideoText) -> None:
-        self.encoder = encoder
-        self.scorer_id = encoder.encoder_id
 
     def score(self, clip: Clip, features: Features) -> Score:
         """Of the clip and its prompt, as it stands."""

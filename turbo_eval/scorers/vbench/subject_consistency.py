@@ -7,19 +7,15 @@ where f are features of an image tower: DINO ViT-B/16 in VBench, a judge of the 
 
 from __future__ import annotations
 
-from turbo_eval.scorers.base import TOO_SHORT, Clip, Features, Score
+from turbo_eval.scorers.base import TOO_SHORT, Clip, Features, OnEncoder, Score
 from turbo_eval.scorers.vbench.encoders import ImageFeatures, clip_image_features, consistency
 from turbo_eval.scorers.vbench.spec import SUBJECT_CONSISTENCY
 
 
-class SubjectConsistency:
+class SubjectConsistency(OnEncoder[ImageFeatures]):
     """The rule over any image tower. Scores lie in [0, 1]."""
 
     metric = SUBJECT_CONSISTENCY
-
-    def __init__(self, encoder: ImageFeatures) -> None:
-        self.encoder = encoder
-        self.scorer_id = encoder.encoder_id
 
     def score(self, clip: Clip, features: Features) -> Score:
         """Of every frame of the clip."""

@@ -7,12 +7,13 @@ Shape legend: N frames, T frames in order, C colours, H W pixels, D feature widt
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from turbo_eval.scorers.base import Features
+from turbo_eval.scorers.base import Clip, Features
 from turbo_train.rewards.frames import spread
 
 FloatArray = NDArray[np.float32]
@@ -25,8 +26,29 @@ class ImageFeatures(Protocol):
 
     encoder_id: str
 
-    def image_features(self, frames_NCHW: FloatArray) -> FloatArray:
-        """(N, D) features of RGB frames in [0, 1]; the encoder resizes and normalises as it was trained."""
+    def image_features(self, clips: Sequence[ByteArray]) -> list[FloatArray]:
+        """(T, D) features of every frame of each clip, (T, H, W, C) RGB; the encoder resizes and normalises."""
+
+
+class ImageText(Protocol):
+    """An image tower and a text tower in one space; the images go through PIL, as appearance_style's do in VBench."""
+
+    encoder_id: str
+
+    def picture_features(self, clips: Sequence[ByteArray]) -> list[FloatArray]:
+        """(T, D) features of every frame of each clip, (T, H, W, C) RGB, resized as PIL images."""
+
+    def text_features(self, text: str) -> FloatArray:
+        """(D,) feature of one text, computed once."""
+
+
+class FrameScores(Protocol):
+    """A network that gives every frame a number of its own."""
+
+    encoder_id: str
+
+    def frame_scores(self, clips: Sequence[ByteArray]) -> list[FloatArray]:
+        """(T,) scores of every frame of each clip, (T, H, W, C) RGB, in the network's own units."""
 
 
 class VideoText(Protocol):
@@ -35,20 +57,31 @@ class VideoText(Protocol):
     encoder_id: str
     num_frames: int
 
-    def video_features(self, frames_TCHW: FloatArray) -> FloatArray:
-        """(D,) feature of one clip of `num_frames` RGB frames in [0, 1]."""
+    def video_features(self, clips: Sequence[ByteArray]) -> list[FloatArray]:
+        """(D,) feature of each clip of `num_frames` RGB frames, (T, H, W, C)."""
 
     def text_features(self, text: str) -> FloatArray:
-        """(D,) feature of one text."""
+        """(D,) feature of one text, computed once."""
+
+
+class ActionClassifier(Protocol):
+    """A network that knows the 400 actions of Kinetics-400. `num_frames` is what it takes."""
+
+    encoder_id: str
+    num_frames: int
+
+    def action_probabilities(self, clips: Sequence[ByteArray]) -> list[FloatArray]:
+        """(400,) probability of each action for each clip of `num_frames` RGB frames, (T, H, W, C); not exclusive."""
 
 
 class DenseFlow(Protocol):
-    """Optical flow between two frames."""
+    """Optical flow between frames of a clip. `pairs_at_once`: how many pairs cost least per pair."""
 
     encoder_id: str
+    pairs_at_once: int
 
-    def flow(self, first_HWC: ByteArray, second_HWC: ByteArray) -> FloatArray:
-        """(H', W', 2) motion in input pixels from first to second; H', W' may be a padded grid (RAFT's is)."""
+    def flows(self, frames_THWC: ByteArray, pairs: Sequence[tuple[int, int]]) -> list[FloatArray]:
+        """For each pair of frame numbers (H', W', 2) motion in input pixels; H', W' may be a padded grid (RAFT's)."""
 
 
 class FrameInterpolator(Protocol):
@@ -56,8 +89,8 @@ class FrameInterpolator(Protocol):
 
     encoder_id: str
 
-    def middle(self, first_HWC: ByteArray, second_HWC: ByteArray) -> ByteArray:
-        """(H, W, C) uint8 RGB, the same size as its inputs."""
+    def middles(self, first_NHWC: ByteArray, second_NHWC: ByteArray) -> ByteArray:
+        """(N, H, W, C) uint8 RGB frames between N first and N second ones of the same size."""
 
 
 def middle_indices(length: int, count: int) -> IntArray:
@@ -88,21 +121,29 @@ def consistency(features_TD: FloatArray) -> float:
 
 def clip_image_features(encoder: ImageFeatures, features: Features) -> FloatArray:
     """(T, D) features of every frame of the clip, computed once however many dimensions ask."""
-    return features.get(("image", encoder.encoder_id), lambda: encoder.image_features(features.frames_TCHW))
+
+    def compute(clips: Sequence[Clip]) -> list[FloatArray]:
+        return encoder.image_features([clip.frames_THWC for clip in clips])
+
+    return features.together(("image", encoder.encoder_id), compute)
 
 
 def clip_video_features(encoder: VideoText, features: Features) -> FloatArray:
     """(D,) feature of the clip's `middle` frames, computed once however many dimensions ask."""
 
-    def compute() -> FloatArray:
-        frames = features.frames_TCHW
-        return encoder.video_features(frames[middle_indices(len(frames), encoder.num_frames)])
+    def compute(clips: Sequence[Clip]) -> list[FloatArray]:
+        return encoder.video_features([middle_frames(clip, encoder.num_frames) for clip in clips])
 
-    return features.get(("video", encoder.encoder_id), compute)
+    return features.together(("video", encoder.encoder_id), compute)
+
+
+def middle_frames(clip: Clip, count: int) -> ByteArray:
+    """(count, H, W, C) VBench's `middle` frames of a clip; one that is too short repeats its last."""
+    return clip.frames_THWC[middle_indices(len(clip.frames_THWC), count)]
 
 
 def clip_flow(encoder: DenseFlow, features: Features, first: int, second: int) -> FloatArray:
     """(H', W', 2) flow between two frames of the clip, computed once however many dimensions ask."""
     frames = features.clip.frames_THWC
     key = ("flow", encoder.encoder_id, first, second)
-    return features.get(key, lambda: encoder.flow(frames[first], frames[second]))
+    return features.get(key, lambda: encoder.flows(frames, [(first, second)])[0])

@@ -14,6 +14,8 @@ Shape legend: H, W pixels, C colours (RGB).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from turbo_eval.scorers.base import with_versions
@@ -31,6 +33,15 @@ class OpenCvFlow:
     """
 
     encoder_id = with_versions("embedded/dense-flow-dis@1", "opencv", "numpy")
+    pairs_at_once = 1
+
+    def flows(self, frames_THWC: ByteArray, pairs: Sequence[tuple[int, int]]) -> list[FloatArray]:
+        """(H, W, 2) motion in px, x then y, of each pair of frames."""
+        return [self.flow(frames_THWC[first], frames_THWC[second]) for first, second in pairs]
+
+    def middles(self, first_NHWC: ByteArray, second_NHWC: ByteArray) -> ByteArray:
+        """(N, H, W, C) the frames half-way."""
+        return np.stack([self.middle(first, second) for first, second in zip(first_NHWC, second_NHWC, strict=True)])
 
     def flow(self, first_HWC: ByteArray, second_HWC: ByteArray) -> FloatArray:
         """(H, W, 2) motion in px, x then y, from first to second."""

@@ -8,13 +8,14 @@ never compared.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from turbo_eval.scorers.base import with_versions
-from turbo_eval.scorers.vbench.encoders import FloatArray
+from turbo_eval.scorers.vbench.encoders import ByteArray, FloatArray
 from turbo_train.rewards.openclip import OpenClipModel, load_openclip
 from turbo_train.rewards.viclip import ViCLIPModel, load_viclip
 
@@ -32,11 +33,10 @@ class ImageJudge:
     def __init__(self, model: OpenClipModel, encoder_id: str) -> None:
         self.model, self.encoder_id = model, encoder_id
 
-    def image_features(self, frames_NCHW: FloatArray) -> FloatArray:
-        """(N, D) features of length 1 of frames in [0, 1]."""
+    def image_features(self, clips: Sequence[ByteArray]) -> list[FloatArray]:
+        """(T, D) features of length 1 of each clip, clip by clip: no company changes their last bit."""
         with torch.inference_mode():
-            features = self.model.features(torch.from_numpy(frames_NCHW))
-        return np.asarray(features.float().cpu().numpy(), np.float32)
+            return [_numpy(self.model.features(_unit_frames(clip))) for clip in clips]
 
 
 class VideoJudge:
@@ -47,15 +47,24 @@ class VideoJudge:
         assert model.frames is not None
         self.num_frames = model.frames
 
-    def video_features(self, frames_TCHW: FloatArray) -> FloatArray:
-        """(D,) feature of length 1 of a clip in [0, 1]."""
+    def video_features(self, clips: Sequence[ByteArray]) -> list[FloatArray]:
+        """(D,) feature of length 1 of each clip, clip by clip: no company changes its last bit."""
         with torch.inference_mode():
-            features = self.model.features(torch.from_numpy(np.ascontiguousarray(frames_TCHW))[None])
-        return np.asarray(features[0].float().cpu().numpy(), np.float32)
+            return [_numpy(self.model.features(_unit_frames(clip)[None])[0]) for clip in clips]
 
     def text_features(self, text: str) -> FloatArray:
         """(D,) feature of length 1; the model keeps the texts it has seen."""
-        return np.asarray(self.model.text_features([text])[0].float().cpu().numpy(), np.float32)
+        return _numpy(self.model.text_features([text])[0])
+
+
+def _unit_frames(clip_THWC: ByteArray) -> torch.Tensor:
+    """(T, C, H, W) float32 frames in [0, 1]."""
+    frames_TCHW = np.ascontiguousarray(clip_THWC.transpose(0, 3, 1, 2))
+    return torch.from_numpy(frames_TCHW.astype(np.float32) / np.float32(255))
+
+
+def _numpy(features: torch.Tensor) -> FloatArray:
+    return np.asarray(features.float().cpu().numpy(), np.float32)
 
 
 def load_image_judge(folder: Path) -> ImageJudge:

@@ -1,0 +1,135 @@
+"""How does a published network of VBench's come to an encoder? Opened when the first clip needs it, and once.
+
+Its id holds its formula's number, the first digits of the sha256 of all its files together, and what else moves its
+numbers: the precision, the kind of device, `vbench-cuda`. Scores of different ids are never compared.
+
+precision: float32, or `bf16`: the network runs under torch.autocast in bfloat16, a labelled mode.
+compat: "vbench-cuda" computes where openai-clip does in float16 on a GPU in float16 here too (clip.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from turbo_eval.scorers.base import with_versions
+from turbo_eval.scorers.vbench.encoders import ByteArray, FloatArray
+from turbo_train.weights.hashes import file_sha256
+from turbo_train.weights.table import WeightFile
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+PRECISIONS = ("float32", "bf16")
+VBENCH_CUDA = "vbench-cuda"
+COMPATS = ("", VBENCH_CUDA)
+ROWS = 32  # frames in a forward pass of an image tower
+
+
+@dataclass(frozen=True)
+class Mode:
+    """Where and how the networks compute."""
+
+    device: str = "cpu"
+    precision: str = "float32"
+    compat: str = ""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What of it moves numbers by more than the order of a sum does."""
+        kind = self.device.partition(":")[0]  # convolutions of a GPU may be TF32
+        usual = (("float32", self.precision), ("cpu", kind), ("", self.compat))
+        return tuple(value for default, value in usual if value != default)
+
+
+MODE = Mode()
+
+
+class Backbone(ABC):
+    """A network behind files of weights.lock. files: path by row; nothing is opened before `load`.
+
+    rows: the most frames (of an image tower) or clips or pairs in one forward pass; it bounds the memory.
+    """
+
+    NAME: ClassVar[str]
+    FORMULA: ClassVar[int] = 1  # raise it when what is computed changes
+    FILES: ClassVar[tuple[str, ...]]  # names of rows
+    PACKAGES: ClassVar[tuple[str, ...]] = ("torch",)
+    ROWS: ClassVar[int] = ROWS
+
+    def __init__(self, files: Mapping[WeightFile, Path], mode: Mode = MODE) -> None:
+        self.files = files
+        self.mode = mode
+        self.rows = self.ROWS
+        digests = "".join(file_sha256(path) for path in files.values())
+        weights = hashlib.sha256(digests.encode()).hexdigest()[:8]
+        self.encoder_id = with_versions(
+            "-".join([f"vbench/{self.NAME}@{self.FORMULA}", weights, *mode.labels]), *self.PACKAGES
+        )
+        self._net: nn.Module | None = None
+
+    @abstractmethod
+    def build(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> nn.Module:
+        """The network with its weights in float32, from the tensors of each file by its row's name. UserError."""
+
+    def load(self) -> None:
+        """Open the files; a second call does nothing. UserError: not what they should be."""
+        if self._net is None:
+            from turbo_train.nets.tensor_files import read_row
+
+            net = self.build({file.name: read_row(file, path) for file, path in self.files.items()})
+            self._net = net.to(self.mode.device).eval().requires_grad_(False)
+
+    def relieve(self) -> str:
+        """Halve the rows of a forward pass."""
+        if self.rows < 2:
+            return ""
+        self.rows //= 2
+        return f"{self.NAME} takes {self.rows} at a time"
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Inside, nothing is kept for gradients, and heavy products are in the mode's precision."""
+        import torch
+
+        kind = self.mode.device.partition(":")[0]
+        half = self.mode.precision == "bf16"
+        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=half):
+            yield
+
+    def see(self, clips: Sequence[ByteArray], look: Callable[[Tensor], Tensor]) -> list[FloatArray]:
+        """What `look` makes of every frame: (N, H, W, C) uint8 on the device to (N, ...), clip by clip as numpy.
+
+        Frames of one size go through it in common batches of at most `rows`, whichever clips they come from.
+        """
+        import torch
+
+        self.load()
+        sizes: dict[tuple[int, ...], list[int]] = {}
+        for number, clip in enumerate(clips):
+            sizes.setdefault(clip.shape[1:], []).append(number)
+        seen: list[FloatArray] = [np.empty(0, np.float32)] * len(clips)
+        for numbers in sizes.values():
+            frames = torch.from_numpy(np.concatenate([clips[number] for number in numbers]))
+            with self.computing():
+                parts = [look(part.to(self.mode.device)) for part in frames.split(self.rows)]
+            together = torch.cat(parts)
+            counts = [len(clips[number]) for number in numbers]
+            for number, part in zip(numbers, together.split(counts), strict=True):
+                seen[number] = numpy_of(part)
+        return seen
+
+
+def numpy_of(values: Tensor) -> FloatArray:
+    """On the host; float16 stays float16 (compat vbench-cuda), everything else becomes float32."""
+    import torch
+
+    kept = values if values.dtype is torch.float16 else values.float()
+    return kept.cpu().numpy()
