@@ -14,6 +14,7 @@ import typer
 from turbo_eval import options
 from turbo_eval.cli_curves import curves
 from turbo_eval.cli_lineup import lineup
+from turbo_eval.cli_parity import parity
 from turbo_eval.cli_rewards import print_outcome, require_few, rewards
 from turbo_eval.cli_runs import runs
 from turbo_eval.cli_weights import weights
@@ -68,6 +69,9 @@ def vbench(
     out: options.Out = None,
     limit: options.Limit = None,
     dimensions: options.Dimensions = None,
+    encoders: options.Encoders = None,
+    precision: options.Precision = "float32",
+    compat: options.Compat = "",
     latency: options.MeasureLatency = True,
     threads: options.Threads = None,
     device: options.Device = "auto",
@@ -90,6 +94,7 @@ def _vbench(request: Request, as_json: bool) -> None:
 app.command()(rewards)
 app.command()(lineup)
 app.command()(curves)
+app.command()(parity)
 
 
 @app.command()
@@ -163,6 +168,9 @@ def plan(
     out: options.Out = None,
     limit: options.Limit = None,
     dimensions: options.Dimensions = None,
+    encoders: options.Encoders = None,
+    precision: options.Precision = "float32",
+    compat: options.Compat = "",
     latency: options.MeasureLatency = True,
     threads: options.Threads = None,
     device: options.Device = "auto",

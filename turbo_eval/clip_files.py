@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from turbo_eval.decode_ahead import DecodeAhead
 from turbo_eval.durable import check_contained, publish, sha256_of, writing
 from turbo_eval.records import ClipId, ClipRecord, check_name
 from turbo_train.video_io import UnreadableVideo, Video, encode_mp4, read_video
@@ -86,15 +87,18 @@ def write_clip(place: Place, clip: NewClip, lossless: bool) -> Published:
     return _publish(place, ".mp4", write, check)
 
 
-def copy_clip(place: Place, source: Path) -> Published:
-    """Copies a user's video byte for byte, without its row. UnreadableVideo when it does not decode."""
+def copy_clip(place: Place, source: Path, ahead: DecodeAhead | None = None) -> Published:
+    """Copies a user's video byte for byte, without its row. UnreadableVideo when it does not decode.
+
+    ahead: what may have decoded the source already; it counts where the copy has the same bytes.
+    """
 
     def write(path: Path) -> None:
         shutil.copyfile(source, path)
 
     def check(path: Path) -> Video:
         try:
-            return read_video(path)
+            return read_video(path) if ahead is None else ahead.take(source, sha256_of(path))
         except UnreadableVideo as error:
             found = error.found.replace(str(path), str(source))
             raise UnreadableVideo(found=found, expected=error.expected, run_next=error.run_next) from error

@@ -65,7 +65,7 @@ def shortfall(job: Job, *, read_files: bool = True) -> Shortfall:
     missing: list[tuple[ClipId, str]] = []
     wanted = failed = absent = 0
     for name in job.names:
-        for clip_id, prompt in job.plan.clip_ids(name):
+        for clip_id, prompt in job.wanted(name):
             wanted += 1
             clip, failure = job.run.clip(clip_id), job.run.failure(clip_id)
             if clip is None:
@@ -98,7 +98,7 @@ def require_complete(short: Shortfall, *, allow_missing: bool, max_failures: int
 def require_some(job: Job, short: Shortfall) -> None:
     """UserError when not one clip of a folder can be read: that is a wrong folder, not a gap in it."""
     for contestant in job.contestants:
-        ids = [clip_id for clip_id, _ in job.plan.clip_ids(contestant.name)]
+        ids = [clip_id for clip_id, _ in job.wanted(contestant.name)]
         if contestant.entry is None and job.videos and not any(job.run.clip(clip_id) for clip_id in ids):
             reasons = [why for clip_id, why in short.missing if clip_id[0] == contestant.name and why != NO_FILE]
             why = reasons[0] if reasons else NO_FILE

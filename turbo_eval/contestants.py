@@ -54,6 +54,8 @@ class Request:
     frames, size (height and width in pixels), fps and dtype as each model says. prompts: instead of a suite.
     score: whether the clips are scored; rewards: by reward models, in place of VBench's dimensions and the oracle.
     lineup: any number of contestants that are resolved already, in place of `model` and `against`.
+    encoders: the profile of scorers/registry.py, None: by the prompts; precision, compat: of VBench's networks
+    (scorers/vbench/encoders/backbone.py).
     """
 
     model: str | None = None
@@ -83,6 +85,9 @@ class Request:
     allow_missing: bool = False
     lease_s: float = EXPIRY_S
     lineup: tuple[Contestant, ...] = ()
+    encoders: str | None = None
+    precision: str = "float32"
+    compat: str = ""
 
 
 @dataclass(frozen=True)

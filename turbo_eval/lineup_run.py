@@ -23,7 +23,6 @@ from turbo_eval.report import write_lines, write_texts
 from turbo_eval.reward_table import NOTE
 from turbo_eval.scorers.groups import group_of
 from turbo_eval.screen import say
-from turbo_eval.tables import EMBEDDED_NOTE
 from turbo_eval.timing.latency import CountedGenerator
 from turbo_eval.timing.lineup_latency import (
     LineupLatency,
@@ -33,6 +32,7 @@ from turbo_eval.timing.lineup_latency import (
     write_lineup_latency,
 )
 from turbo_eval.timing.measure import Rules
+from turbo_eval.vbench_table import encoder_note
 from turbo_train.rewards.table import REWARDS
 
 LINEUP_FILE = "lineup.jsonl"
@@ -85,9 +85,15 @@ def table_of(
         differences=differences,
         costs=tuple(_cost(job, row, lineup, latency) for row in lineup.rows),
         unscored=tuple(without_number(job, scored, scores).items()),
-        notes=(EMBEDDED_NOTE, NOTE, *_unknown(trained), *_timing_notes(latency)),
+        notes=(*_encoders(job), NOTE, *_unknown(trained), *_timing_notes(latency)),
         warnings=tuple(_warnings(job, lineup, differences)),
     )
+
+
+def _encoders(job: Job) -> Iterator[str]:
+    """What the scores of VBench's dimensions are not, if they are not VBench's."""
+    if note := encoder_note({scorer.scorer_id for scorer in job.scorers}):
+        yield note
 
 
 def _warnings(job: Job, lineup: Lineup, differences: tuple[RowDifference, ...]) -> Iterator[str]:

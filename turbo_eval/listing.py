@@ -21,7 +21,8 @@ from turbo_eval.models import (
     setting_of,
     weights_of,
 )
-from turbo_eval.scorers.registry import NO_ENCODER
+from turbo_eval.scorers.vbench.embedded import NO_ENCODER
+from turbo_eval.scorers.vbench.networks import Networks
 from turbo_eval.scorers.vbench.published import published
 from turbo_eval.scorers.vbench.spec import DIMENSIONS
 from turbo_eval.screen import say
@@ -53,6 +54,7 @@ def listing(what: str) -> list[dict[str, Any]]:
                 "name": d.name,
                 "group": str(d.group),
                 "embedded": NO_ENCODER.get(d.name, "scored"),
+                "vbench": Networks().why_not(d.name) or "scored",
                 "question": d.question,
             }
             for d in DIMENSIONS

@@ -47,7 +47,7 @@ class RunIdentity:
 class Scope:
     """What is wanted. samples None: as many per prompt as the suite says. limit None, dimensions (): all of it.
 
-    score: scores too, not only clips.
+    score: scores too, not only clips. encoders: the profile of those by which VBench's dimensions are scored.
     """
 
     models: tuple[str, ...]
@@ -55,6 +55,7 @@ class Scope:
     limit: int | None = None
     dimensions: tuple[str, ...] = ()
     score: bool = True
+    encoders: str = "embedded"
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ import typer
 
 from turbo_eval.contestants import Request
 from turbo_eval.leases import EXPIRY_S
+from turbo_eval.scorers.registry import PROFILES
+from turbo_eval.scorers.vbench.encoders.backbone import COMPATS, PRECISIONS, VBENCH_CUDA
 from turbo_eval.units import parse_shard, shard_of_rank
 from turbo_train.errors import UserError
 from turbo_train.sampling.setting import DTYPES
@@ -60,6 +62,21 @@ Batch = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option(help="Folder of the run. Default: a folder in runs/ named after it.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N prompts.")]
+Encoders = Annotated[
+    str | None,
+    typer.Option(
+        help=f"{', '.join(PROFILES)}: the networks behind VBench's dimensions. "
+        "Default: the world's own where they know every word of the prompts, else VBench's."
+    ),
+]
+Precision = Annotated[
+    str,
+    typer.Option(help=f"{', '.join(PRECISIONS)}: of VBench's networks; bf16 is faster on GPUs and another scorer."),
+]
+Compat = Annotated[
+    str,
+    typer.Option(help=f"{VBENCH_CUDA}: CLIP in float16, as VBench has it on GPUs. Default: float32 everywhere."),
+]
 Dimensions = Annotated[str | None, typer.Option(help="Only these metrics, separated by commas.")]
 MeasureLatency = Annotated[bool, typer.Option(help="Measure the time per clip.")]
 Threads = Annotated[
@@ -99,6 +116,9 @@ def request_of(parameters: Mapping[str, Any]) -> Request:
     shard = taken.pop("shard", None)
     if taken["dtype"] not in (None, *DTYPES):
         raise UserError(found=f"--dtype {taken['dtype']}", expected=f"one of {', '.join(DTYPES)}")
+    for name, known in (("precision", PRECISIONS), ("compat", COMPATS)):
+        if taken.get(name, known[0]) not in known:
+            raise UserError(found=f"--{name} {taken[name]}", expected=f"one of {', '.join(filter(None, known))}")
     return Request(
         **{**taken, "size": parse_size(taken["size"])},
         dimensions=tuple(name.strip() for name in (names or "").split(",") if name.strip()),

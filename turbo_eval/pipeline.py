@@ -21,19 +21,25 @@ from turbo_eval.prompt_suite import Suite
 from turbo_eval.provenance import Environment, cores, environment
 from turbo_eval.records import ClipId, ClipRecord, Prompt, ScoreRecord
 from turbo_eval.scorers.base import Scorer, applies
-from turbo_eval.scorers.registry import build_scorers
+from turbo_eval.scorers.registry import EMBEDDED, PROFILES, VBENCH, Scorers, build_scorers
 from turbo_eval.scorers.reward import reward_scorers
+from turbo_eval.scorers.reward_choice import unknown_words
+from turbo_eval.scorers.vbench.encoders.backbone import MODE, Mode
+from turbo_eval.scorers.vbench.spec import TEMPORAL_FLICKERING, unknown_name
 from turbo_eval.screen import say
+from turbo_eval.static_clips import Needed, is_filtered, needed_of
 from turbo_eval.store import Run, open_run
-from turbo_eval.suites import load_suite, suite_of_texts
+from turbo_eval.suites import FILE_NAMES, load_suite, suite_of_file_names, suite_of_texts
 from turbo_eval.units import Plan, Unit
 from turbo_train.errors import UserError
 from turbo_train.nets.projection import describe
+from turbo_train.rewards.table import find_reward
 
 if TYPE_CHECKING:  # torch
     from turbo_eval.generators.latent import LatentGenerator
 
 BATCH = 4
+WORLD_JUDGE = "world-image-judge"
 HELD = 2  # models in memory at a time: a pair, or of many the one at work and the one before
 
 
@@ -89,10 +95,29 @@ class Job:
         return list(self.plan.units(self.run.keys))
 
     def clip_ids(self, unit: Unit) -> Iterator[tuple[int, ClipId, Prompt]]:
-        """The wanted clips of a unit: place in the suite, name, prompt."""
+        """The clips of a unit that are known to be needed: place in the suite, name, prompt."""
         for index in unit.wanted:
             prompt = self.plan.suite.prompts[index]
-            yield index, (unit.model, prompt.prompt_id, unit.sample_index), prompt
+            if unit.sample_index < self.needed(unit.model, index).samples:
+                yield index, (unit.model, prompt.prompt_id, unit.sample_index), prompt
+
+    def is_undecided(self, unit: Unit) -> bool:
+        """Whether clips of it may be needed or not, which other clips will tell."""
+        asked = [self.needed(unit.model, index) for index in unit.wanted]
+        return any(unit.sample_index >= samples and not is_final for samples, is_final in asked)
+
+    def wanted(self, model: str) -> Iterator[tuple[ClipId, Prompt]]:
+        """The clips of a model that are known to be needed, by prompt."""
+        for index, prompt in enumerate(self.plan.suite.prompts):
+            for sample_index in range(self.needed(model, index).samples):
+                yield (model, prompt.prompt_id, sample_index), prompt
+
+    def needed(self, model: str, index: int) -> Needed:
+        """How many clips of a prompt are needed; of flickering prompts that shows only as they are scored."""
+        flickering = next((s.scorer_id for s in self.scorers if s.metric == TEMPORAL_FLICKERING), None)
+        if not self.request.score:
+            return Needed(self.plan.samples_of(index), True)
+        return needed_of(self.run, self.plan, model, index, flickering)
 
     def missing_scorers(self, clip: ClipRecord, prompt: Prompt) -> list[Scorer]:
         """The scorers that are asked of this clip and have not said anything of these bytes."""
@@ -106,7 +131,7 @@ class Job:
 
     def scores(self) -> list[ScoreRecord]:
         """The scores of the wanted clips by this command's scorers, in canonical order."""
-        wanted = {clip_id for name in self.names for clip_id, _ in self.plan.clip_ids(name)}
+        wanted = {clip_id for name in self.names for clip_id, _ in self.wanted(name)}
         kept = self.run.scores((scorer.metric, scorer.scorer_id) for scorer in self.scorers)
         return [s for s in kept if s.clip_id in wanted and self.plan.metric_wants(s.metric, s.sample_index)]
 
@@ -134,12 +159,13 @@ def draft(request: Request) -> Draft:
     for contestant in contestants:
         _check_steps(contestant)
         _tell(contestant)
-    suite = suite_of_texts(request.prompts) if request.prompts else load_suite(request.suite)
+    suite = _suite(request)
     on_networks = request.rewards is not None or any(contestant.entry for contestant in contestants)
     device = _device(request) if on_networks else "cpu"
     scorers, unscored = _scorers(request, suite, device)
     names = tuple(contestant.name for contestant in contestants)
-    scope = Scope(names, request.samples, request.limit, request.dimensions, request.score)
+    encoders = encoders_of(request, suite) if request.score else EMBEDDED
+    scope = Scope(names, request.samples, request.limit, request.dimensions, request.score, encoders)
     if request.rewards is not None:  # no reward asks for the 25 clips of a prompt that one dimension of VBench's does
         metrics = tuple(scorer.metric for scorer in scorers)
         scope = replace(scope, samples=request.samples or suite.samples, dimensions=metrics)
@@ -162,19 +188,45 @@ def draft(request: Request) -> Draft:
     return Draft(request, contestants, suite, folder, manifest, plan, scorers, dict(unscored), here, device, videos)
 
 
+def _suite(request: Request) -> Suite:
+    if request.prompts:
+        return suite_of_texts(request.prompts)
+    return suite_of_file_names(request.videos) if request.suite == FILE_NAMES else load_suite(request.suite)
+
+
 def _scorers(request: Request, suite: Suite, device: str) -> tuple[Sequence[Scorer], dict[str, str]]:
     """What the clips are scored by, and what of it cannot be had. Reward networks are not loaded yet."""
     if not request.score:
         return [], {}
     asked = request.rewards
     if asked is None:
-        return build_scorers(dimensions=request.dimensions or None)
+        return _dimensions(request, suite, device)
     texts = [prompt.prompt for prompt in suite.prompts]
     rewards = reward_scorers(asked.names, texts, device=device, dtype=asked.dtype, repeat_last=asked.repeat_last)
     if not asked.beside:
         return rewards
-    others = build_scorers(dimensions=request.dimensions or None)
+    others = _dimensions(request, suite, device)
     return [*others.scorers, *rewards.scorers], {**others.unscored, **rewards.unscored}
+
+
+def _dimensions(request: Request, suite: Suite, device: str) -> Scorers:
+    """VBench's dimensions, and the oracle, by the encoders that were asked for, else by those that fit the prompts."""
+    profile = encoders_of(request, suite)
+    if profile == VBENCH and request.encoders is None:
+        say("scored by VBench's networks: the embedded world's judges do not know the words of these prompts")
+    mode = Mode(device, request.precision, request.compat) if profile == VBENCH else MODE
+    return build_scorers(profile, request.dimensions or None, mode=mode, static_filter=is_filtered(suite))
+
+
+def encoders_of(request: Request, suite: Suite) -> str:
+    """The profile of encoders: as asked, else `embedded` where the world's judges know every word of the prompts."""
+    if request.encoders is not None:
+        if request.encoders not in PROFILES:
+            raise unknown_name("encoders", request.encoders, PROFILES)
+        return request.encoders
+    judge = find_reward(WORLD_JUDGE)
+    texts = [prompt.prompt for prompt in suite.prompts]
+    return VBENCH if judge.missing() or unknown_words(judge, texts) else EMBEDDED
 
 
 def prepare(request: Request) -> Job:

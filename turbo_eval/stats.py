@@ -2,7 +2,8 @@ r"""How sure are we of a mean over clips, and of a difference between two models
 
 The clips of one prompt resemble one another, so prompts are drawn with replacement, never clips (Davison and
 Hinkley, Bootstrap Methods, section 3.8; Miller, Adding Error Bars to Evals, section 2.2). A resample of K prompts with
-multiplicities w_k, sums S_k and clip counts n_k has the mean  sum_k w_k S_k / sum_k w_k n_k.
+multiplicities w_k, sums S_k and clip counts n_k has the mean  sum_k w_k S_k / sum_k w_k n_k. Where clips have weights
+in the mean (VBench weighs some by their frames), S_k and n_k are weighted sums and weights.
 
 Interval: the expanded percentile interval (Hesterberg, What Teachers Should Know about the Bootstrap, arXiv 1411.5279):
 the plain percentile interval is short by the factor z/t and by sqrt((K-1)/K), so its levels are widened to
@@ -22,6 +23,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,10 +44,13 @@ class Interval:
     clusters: int
 
 
+@lru_cache(maxsize=8)
 def resampling_weights(clusters: int, *, seed: int, resamples: int) -> Array:
-    """(B, K) how often each prompt is drawn in each resample; every row sums to K."""
+    """(B, K) how often each prompt is drawn in each resample; every row sums to K. Read-only."""
     rng = np.random.default_rng(seed)
-    return rng.multinomial(clusters, np.full(clusters, 1.0 / clusters), size=resamples).astype(np.float64)
+    weights_BK = rng.multinomial(clusters, np.full(clusters, 1.0 / clusters), size=resamples).astype(np.float64)
+    weights_BK.setflags(write=False)
+    return weights_BK
 
 
 def expanded_levels(clusters: int, level: float) -> tuple[float, float]:
@@ -64,28 +69,47 @@ def bootstrap_bounds(sums_KN: Array, counts_KN: Array, *, seed: int, resamples: 
     return np.asarray(np.quantile(means_NB, expanded_levels(clusters, level), axis=1), np.float64)
 
 
+def sums_by_prompt(
+    values: Sequence[float], weights: Sequence[float], clusters: Sequence[str]
+) -> dict[str, tuple[float, float]]:
+    """prompt -> weighted sum of its values, and their weight; sorted, without prompts that have no weight."""
+    groups: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    for value, weight, cluster in zip(values, weights, clusters, strict=True):
+        if weight > 0:
+            groups[cluster].append((weight * value, weight))
+    return {k: (math.fsum(s for s, _ in groups[k]), math.fsum(w for _, w in groups[k])) for k in sorted(groups)}
+
+
 def cluster_bootstrap_mean(
-    values: Sequence[float], clusters: Sequence[str], *, seed: int = 0, resamples: int = 2000, level: float = 0.95
+    values: Sequence[float],
+    clusters: Sequence[str],
+    *,
+    weights: Sequence[float] | None = None,
+    seed: int = 0,
+    resamples: int = 2000,
+    level: float = 0.95,
 ) -> Interval:
     """Mean of all values and its interval; `clusters` names the prompt of each value.
 
-    ValueError when there is no value, one is not finite, or the lengths differ.
+    weights: of the values in the mean, by default alike; a value of weight 0 does not count.
+    ValueError when there is no value (with a weight), one is not finite, a weight is negative, or the lengths differ.
     """
-    if not values or len(values) != len(clusters):
-        raise ValueError(f"{len(values)} values and {len(clusters)} clusters")
-    if not all(math.isfinite(value) for value in values):
-        raise ValueError("a value is not finite")
-    groups: defaultdict[str, list[float]] = defaultdict(list)
-    for value, cluster in zip(values, clusters, strict=True):
-        groups[cluster].append(value)
-    mean = math.fsum(values) / len(values)
+    weights = [1.0] * len(values) if weights is None else weights
+    if not len(values) == len(clusters) == len(weights):
+        raise ValueError(f"{len(values)} values, {len(clusters)} clusters and {len(weights)} weights")
+    if not all(math.isfinite(value) for value in (*values, *weights)) or any(weight < 0 for weight in weights):
+        raise ValueError("a value is not finite, or a weight is no weight")
+    if not (total := math.fsum(weights)):
+        raise ValueError("no value has a weight")
+    mean = math.fsum(weight * value for weight, value in zip(weights, values, strict=True)) / total
+    groups = sums_by_prompt(values, weights, clusters)
+    counted = sum(weight > 0 for weight in weights)
     if len(groups) < MIN_CLUSTERS:
-        return Interval(mean, None, None, len(values), len(groups))
-    sums_K1 = np.array([[math.fsum(groups[k])] for k in sorted(groups)])
-    counts_K1 = np.array([[float(len(groups[k]))] for k in sorted(groups)])
+        return Interval(mean, None, None, counted, len(groups))
+    sums_K1, counts_K1 = (np.array([[group[part]] for group in groups.values()]) for part in (0, 1))
     low, high = bootstrap_bounds(sums_K1, counts_K1, seed=seed, resamples=resamples, level=level)[:, 0]
     # Rounding of w @ S / w @ n may put a bound 1 ulp on the wrong side of the mean when all values are equal.
-    return Interval(mean, min(float(low), mean), max(float(high), mean), len(values), len(groups))
+    return Interval(mean, min(float(low), mean), max(float(high), mean), counted, len(groups))
 
 
 def paired_difference(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from turbo_eval.clip_files import NewClip, Place, Published, copy_clip, write_clip
+from turbo_eval.decode_ahead import DecodeAhead
 from turbo_eval.durable import alone, check_contained, sha256_of, stale_temporaries, sync_folder, writing
 from turbo_eval.leases import EXPIRY_S, Sessions
 from turbo_eval.ledger import Ledger, Line
@@ -197,9 +198,9 @@ class Run:
         lossless = self.manifest.identity.lossless
         return self._commit([write_clip(self._place(clip.clip_id, clip.index), clip, lossless) for clip in clips])
 
-    def import_clip(self, clip_id: ClipId, index: int, source: Path) -> Published:
+    def import_clip(self, clip_id: ClipId, index: int, source: Path, ahead: DecodeAhead | None = None) -> Published:
         """Copies a user's video in, byte for byte, and writes its row. UnreadableVideo when it does not decode."""
-        return self._commit([copy_clip(self._place(clip_id, index), source)])[0]
+        return self._commit([copy_clip(self._place(clip_id, index), source, ahead)])[0]
 
     def _place(self, clip_id: ClipId, index: int) -> Place:
         return Place(self.folder, clip_id, index, self.keys[check_name("model", clip_id[0])], self.suite.sha256)

@@ -8,6 +8,8 @@ below the scorers, as the store, imports those two instead.
 from __future__ import annotations
 
 import hashlib
+import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from turbo_eval.scorers.vbench.spec import NAMES
 from turbo_eval.suite_files import FORMATS, check_prompt, legal_stem, read_prompts
 from turbo_eval.vbench_suite import CATEGORIES, SAMPLES, SAMPLES_BY_DIMENSION, category_prompts, vbench_prompts
 from turbo_train.errors import UserError, near
+from turbo_train.video_io import VIDEO_SUFFIXES
 
 __all__ = ["Suite", "describe_suites", "load_suite", "prompts_folder", "read_prompts", "select", "suite_of"]
 
@@ -28,6 +31,8 @@ WORLD_SAMPLES = 2
 VBENCH = "vbench"
 ONE_DIMENSION = "vbench:"
 ONE_CATEGORY = "vbench-category:"
+FILE_NAMES = "file-names"
+_INDEXED = re.compile(r"(.+)-(\d{1,3})")
 
 
 def describe_suites() -> dict[str, str]:
@@ -36,6 +41,7 @@ def describe_suites() -> dict[str, str]:
         **WORLD,
         VBENCH: "VBench's 944 prompts, read from the installed vbench package",
         f"{ONE_DIMENSION}DIMENSION": "VBench's prompts of one dimension (turbo-eval list dimensions)",
+        FILE_NAMES: "the prompts after which the files of --videos are named",
         f"{ONE_CATEGORY}NAME": f"100 prompts of a VBench category: {', '.join(CATEGORIES)}",
     }
 
@@ -69,7 +75,8 @@ def _existing(name_or_path: str) -> Path:
     if there:
         kind = "a folder" if path.is_dir() else "not a plain file"
         raise UserError(found=f"{path} is {kind}", expected=files, run_next="the same command with such a file")
-    names = [*WORLD, VBENCH, *(ONE_DIMENSION + name for name in NAMES), *(ONE_CATEGORY + name for name in CATEGORIES)]
+    names = [*WORLD, VBENCH, FILE_NAMES]
+    names += [*(ONE_DIMENSION + name for name in NAMES), *(ONE_CATEGORY + name for name in CATEGORIES)]
     guess = near(repr(name_or_path), map(repr, names)) if len(name_or_path) < 100 else ""
     shown = name_or_path if len(name_or_path) < 300 else name_or_path[:300] + "..."
     raise UserError(
@@ -100,6 +107,34 @@ def suite_of_texts(texts: Sequence[str]) -> Suite:
             )
         prompts.append(prompt)
     return suite_of("prompts", prompts)
+
+
+def suite_of_file_names(folder: Path | None) -> Suite:
+    """The prompts after which the videos of a folder are named, as in VBench's custom mode: no dimension is excluded.
+
+    `a red car-0.mp4` and `a red car-1.mp4` are two clips of one prompt, `a red car.mp4` is the first of one.
+    UserError: no folder, no video in it, a name that is no prompt.
+    """
+    if folder is None or not folder.is_dir():
+        raise UserError(
+            found=f"--suite {FILE_NAMES} with {'no --videos' if folder is None else f'{folder}, which is no folder'}",
+            expected="a folder of videos that are named after their prompts",
+            run_next=f"turbo-eval vbench --videos DIR --suite {FILE_NAMES}",
+        )
+    names = sorted(p.stem for p in folder.iterdir() if p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES)
+    indices: dict[str, int] = {}
+    for name in names:
+        match = _INDEXED.fullmatch(unicodedata.normalize("NFC", name))
+        text, index = (match[1], int(match[2])) if match else (unicodedata.normalize("NFC", name), 0)
+        indices[text] = max(indices.get(text, 0), index)
+    if not indices:
+        raise UserError(
+            found=f"no videos in {folder}",
+            expected=f"files named after their prompts ({', '.join(sorted(VIDEO_SUFFIXES))})",
+            run_next="the folder that holds the clips",
+        )
+    suite = suite_of_texts(list(indices))
+    return suite_of(FILE_NAMES, suite.prompts, 1 + max(indices.values()))
 
 
 def prompts_folder() -> Path:

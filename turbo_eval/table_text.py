@@ -129,7 +129,8 @@ def to_csv(table: Table) -> str:
         fields = ["speed", "latency_s", "median"]
         for model in table.models:
             time = times.get(model)
-            fields += [time.median_s, time.low_s, time.high_s, "", "", ""] if time else [""] * 6
+            fields += [time.median_s, time.low_s, time.high_s] if time else [""] * 3
+            fields += [""] * (3 + len(more))
         writer.writerow([*fields, *[""] * (len(columns) - len(fields) + 1), *stamp])
     for metric, reason in table.unscored:
         if all(row.metric != metric for row in table.rows):

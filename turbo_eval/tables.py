@@ -1,7 +1,8 @@
 """How do two models compare, metric by metric? From score records to a typed table (printed by table_text.py).
 
 Each mean has a 95 % interval that resamples prompts (stats.py); the difference is paired by prompt and sample. Clips
-without a number are counted beside the mean and never enter it. Rows come in the order of `groups`.
+without a number are counted beside the mean and never enter it. Rows come in the order of `groups`. Where clips have
+weights, a mean is the weighted one, and a difference is that of two such means over the clips that both models have.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from turbo_eval.records import ScoreRecord
+from turbo_eval.joint_bootstrap import Weighted, weighted_difference
+from turbo_eval.records import ClipId, ScoreRecord
 from turbo_eval.stats import Interval, cluster_bootstrap_mean, paired_difference
 from turbo_train.errors import UserError
 
-EMBEDDED_NOTE = "embedded encoders: not comparable with VBench"
+FEW_PROMPTS = "no interval: too few prompts"
 
 
 class LatencySummary(Protocol):
@@ -100,7 +102,8 @@ def build_table(
     unscored: Mapping[str, str] | None = None,
     latency: Mapping[str, LatencySummary] | None = None,
     speed_up: tuple[float, float, float] | None = None,
-    note: str = EMBEDDED_NOTE,
+    note: str = "",
+    weights: Mapping[str, Mapping[ClipId, float]] | None = None,
     partial: str = "",
     seed: int = 0,
     resamples: int = 2000,
@@ -108,6 +111,7 @@ def build_table(
     """The table of one or two models: models[0], and models[1] that it is held against.
 
     groups: metric -> group, in the order of the rows; other metrics go last. unscored: metrics without a scorer.
+    note: of the title. weights: metric -> weight of every clip in its mean, where they do not all weigh alike.
     speed_up: ratio, low, high of a race; without it, the ratio of the two medians, which has no interval.
     UserError when a metric was scored by different scorers; ValueError for a clip scored twice.
     """
@@ -119,7 +123,8 @@ def build_table(
     rows: list[Row] = []
     without: dict[str, str] = {}
     for metric in order:
-        row = _row(metric, groups.get(metric, "other"), by_metric[metric], models, seed, resamples)
+        weigh = (weights or {}).get(metric)
+        row = _row(metric, groups.get(metric, "other"), by_metric[metric], models, weigh, seed, resamples)
         if any(cell.interval for cell in row.cells):
             rows.append(row)
         reasons = Counter(score.unscored for score in by_metric[metric] if score.unscored is not None)
@@ -141,7 +146,7 @@ def build_table(
         speed_up=speed_up[0] if speed_up else ratio,
         speed_up_interval=speed_up[1:] if speed_up else None,
         unscored=tuple(without.items()),
-        notes=tuple(_notes(models, rows, len(listed))),
+        notes=tuple(_notes(models, rows)),
         partial=partial,
     )
 
@@ -151,7 +156,13 @@ def _title(models: Sequence[str], suite: str, note: str) -> str:
 
 
 def _row(
-    metric: str, group: str, scores: Sequence[ScoreRecord], models: Sequence[str], seed: int, resamples: int
+    metric: str,
+    group: str,
+    scores: Sequence[ScoreRecord],
+    models: Sequence[str],
+    weights: Mapping[ClipId, float] | None,
+    seed: int,
+    resamples: int,
 ) -> Row:
     scorers = sorted({score.scorer for score in scores})
     if len(scorers) > 1:
@@ -165,33 +176,45 @@ def _row(
         )
     if len({score.clip_id for score in scores}) != len(scores):
         raise ValueError(f"a clip has two scores of {metric}")
-    values = {
-        model: {(s.prompt_id, s.sample_index): s.value for s in scores if s.model == model and s.value is not None}
+    values: dict[str, Weighted] = {
+        model: {
+            (s.prompt_id, s.sample_index): (s.value, 1.0 if weights is None else weights[s.clip_id])
+            for s in scores
+            if s.model == model and s.value is not None
+        }
         for model in models
     }
     cells = tuple(
         Cell(
-            cluster_bootstrap_mean(
-                list(values[model].values()), [p for p, _ in values[model]], seed=seed, resamples=resamples
-            )
-            if values[model]
-            else None,
+            _interval(values[model], seed, resamples),
             sum(score.model == model and score.value is None for score in scores),
         )
         for model in models
     )
     difference = None
     if len(models) == 2:
-        difference = paired_difference(values[models[0]], values[models[1]], seed=seed, resamples=resamples)
+        both = values[models[0]], values[models[1]]
+        if weights is None:
+            difference = paired_difference(_plain(both[0]), _plain(both[1]), seed=seed, resamples=resamples)
+        else:
+            difference = weighted_difference(*both, seed=seed, resamples=resamples)
     return Row(metric, group, scorers[0], cells, difference)
 
 
-def _notes(models: Sequence[str], rows: Sequence[Row], missing: int) -> Iterator[str]:
+def _interval(clips: Weighted, seed: int, resamples: int) -> Interval | None:
+    values, weights = [v for v, _ in clips.values()], [w for _, w in clips.values()]
+    if not any(weights):
+        return None
+    return cluster_bootstrap_mean(values, [p for p, _ in clips], weights=weights, seed=seed, resamples=resamples)
+
+
+def _plain(clips: Weighted) -> dict[tuple[str, int], float]:
+    return {key: value for key, (value, _) in clips.items()}
+
+
+def _notes(models: Sequence[str], rows: Sequence[Row]) -> Iterator[str]:
     yield "mean [95 % interval], prompts resampled (cluster bootstrap)"
     if len(models) == 2:
         yield f"difference: {models[0]} minus {models[1]}, paired by prompt and sample"
     if any(c.interval and c.interval.low is None for row in rows for c in row.cells):
-        yield "no interval: too few prompts"
-    if missing:
-        unscored = "1 dimension is" if missing == 1 else f"{missing} dimensions are"
-        yield f"no quality, semantic or total score: {unscored} unscored"
+        yield FEW_PROMPTS

@@ -7,14 +7,16 @@ from turbo_eval.completeness import Shortfall, merged, unscored_records
 from turbo_eval.contestants import Request
 from turbo_eval.outcome import Outcome, contact_sheet, machine_of, measured_once, scored_run
 from turbo_eval.pipeline import Job
-from turbo_eval.records import ScoreRecord
 from turbo_eval.report import write_results
 from turbo_eval.scorers.registry import metric_names
-from turbo_eval.scorers.vbench.aggregate import aggregate
-from turbo_eval.scorers.vbench.spec import DIMENSIONS, NAMES
+from turbo_eval.scorers.vbench.encoders.backbone import Backbone
+from turbo_eval.scorers.vbench.published import PublishedRow, published
+from turbo_eval.scorers.vbench.spec import DIMENSIONS
 from turbo_eval.screen import say
-from turbo_eval.tables import build_table
+from turbo_eval.suites import VBENCH
 from turbo_eval.timing.latency import Latency, measure_latency, read_latency, write_latency
+from turbo_eval.vbench_table import EMBEDDED, vbench_table
+from turbo_train.weights.check import altered
 
 
 def run_vbench(request: Request) -> Outcome:
@@ -25,15 +27,20 @@ def run_vbench(request: Request) -> Outcome:
 def _report(job: Job, short: Shortfall) -> Outcome:
     latency = race(job)
     scores = merged(job.scores(), unscored_records(job, short))
-    table = build_table(
+    others = _altered(job)
+    table = vbench_table(
         scores,
         models=job.names,
         suite=job.plan.suite.name,
         groups=_groups(job),
+        frames={clip.clip_id: clip.frames for clip in job.run.clips()},
         unscored=job.unscored,
         latency=latency.timings if latency else {},
         speed_up=latency.speed_up if latency else None,
         partial=short.stamp,
+        trained={contestant.name: contestant.rewards for contestant in job.contestants},
+        published={} if others else _published(job),
+        altered=others,
     )
     folder = job.run.folder
     files = write_results(
@@ -46,8 +53,7 @@ def _report(job: Job, short: Shortfall) -> Outcome:
         missing=short.to_json() if short.missing else None,
     )
     sheet = contact_sheet(job, short.stamp)
-    remarks = (*_speed(latency), *_totals(job, scores, short))
-    return Outcome(folder, table, (*files, *sheet), remarks, excess_of(job, short))
+    return Outcome(folder, table, (*files, *sheet), _speed(latency), excess_of(job, short))
 
 
 def race(job: Job) -> Latency | None:
@@ -77,18 +83,23 @@ def _groups(job: Job) -> dict[str, str]:
     return {metric: group.get(metric, "oracle") for metric in metric_names() if metric in asked}
 
 
-def _totals(job: Job, scores: list[ScoreRecord], short: Shortfall) -> tuple[str, ...]:
-    """VBench's total of each model that has all sixteen dimensions; the table says when there is none."""
-    lines = []
-    for name in job.names:
-        own = [score for score in scores if score.model == name and score.metric in NAMES]
-        if {score.metric for score in own} != set(NAMES) or short.missing:
-            continue
-        clips = [clip for clip in job.run.clips() if clip.model == name]
-        totals = aggregate(own, frames={(c.prompt_id, c.sample_index): c.frames for c in clips}).totals
-        if totals.total is not None:
-            lines.append(f"{name}: total score {totals.total:.4f}")
-    return tuple(lines)
+def _altered(job: Job) -> list[str]:
+    """The weights of VBench's networks at work here that are known not to be the published ones."""
+    encoders = [encoder for s in job.scorers if isinstance(encoder := getattr(s, "encoder", None), Backbone)]
+    return altered(dict.fromkeys(file for encoder in encoders for file in encoder.files))
+
+
+def _published(job: Job) -> dict[str, PublishedRow]:
+    """What was published of the models that are run as published, for VBench's own suite and networks."""
+    if job.plan.suite.name != VBENCH or any(scorer.scorer_id.startswith(EMBEDDED) for scorer in job.scorers):
+        return {}
+    found = {}
+    for name, entry in ((contestant.name, contestant.entry) for contestant in job.contestants):
+        if entry is not None and name == entry.label:  # else the command line has changed something
+            row = published().get((entry.recipe and entry.recipe.published) or entry.published or "")
+            if row is not None:
+                found[name] = row
+    return found
 
 
 def _speed(latency: Latency | None) -> tuple[str, ...]:

@@ -10,16 +10,20 @@ from __future__ import annotations
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import zip_longest
+from pathlib import Path
 from typing import TypeVar
 
 from turbo_eval.clip_files import NewClip, Published
+from turbo_eval.decode_ahead import DecodeAhead
 from turbo_eval.disk import MARGIN, check_room
-from turbo_eval.durable import sha256_of
+from turbo_eval.durable import sha256_of, writer
 from turbo_eval.leases import Lease, Session
 from turbo_eval.pipeline import Job
-from turbo_eval.records import ClipId, ClipRecord, Prompt
-from turbo_eval.scorers.base import Clip, OnNetwork, UnreadableClip, open_clip, score_clips
+from turbo_eval.records import ClipId, ClipRecord, Prompt, ScoreRecord
+from turbo_eval.scorers.base import Clip, OnNetwork, Scorer, UnreadableClip, open_clip, score_clips
 from turbo_eval.screen import say, stage
 from turbo_eval.store import Failure
 from turbo_eval.units import Unit
@@ -32,6 +36,7 @@ IMPORT, NO_FILE = "import", "no file"
 ATTEMPTS = 3  # the first and two more
 SYSTEMATIC = 3  # so many micro-batches failing one after the other are no accident
 WAIT_S = (0.05, 2.0)  # between two looks at what others hold: at first, at most
+GROUP_BYTES = 2**30  # of decoded frames that are scored together; a single clip may be larger
 ENCODED_SHARE = 0.5  # of the raw frames: a guess for the first clips; afterwards their own mean is known
 
 
@@ -50,11 +55,12 @@ class Worker:
         self._counted: dict[str, int] = {}  # unit -> clips that were open when the work began
         self._failed_in_row = {"generate": 0, "score": 0}
         self._failed_clips = 0
+        self._ahead = DecodeAhead()
 
     def work(self) -> None:
         """Do every unit that is not done. KeyboardInterrupt after a signal, Incomplete when everything fails."""
         open_units = [unit for unit in self.units if not self._is_settled(unit)]
-        total = sum(len(unit.wanted) for unit in self.units)
+        total = sum(1 for unit in self.units for _ in self.job.clip_ids(unit))
         self._counted = {unit.name: self._open_clips(unit) for unit in open_units}
         done = total - sum(self._counted.values())
         if done:
@@ -64,11 +70,17 @@ class Worker:
         with (
             self.job.session() as session,
             stage("clips made and scored", total, done) as advance,
+            self._ahead,
         ):
             wait_s, told = WAIT_S[0], False
             while open_units:
-                left = [unit for unit in open_units if not self._try(session, unit, advance)]
+                left: list[Unit] = []
+                for unit, following in zip_longest(open_units, open_units[1:]):
+                    self._ahead.expect([*self._files(unit), *(self._files(following) if following else ())])
+                    left += [] if self._try(session, unit, advance) else [unit]
                 if len(left) == len(open_units):
+                    if self._is_stuck(left):
+                        break
                     if not told:
                         say(f"waiting for {len(left)} micro-batches that other processes hold")
                     told, wait_s = True, min(2 * wait_s, WAIT_S[1])
@@ -82,6 +94,9 @@ class Worker:
         """Do a unit unless somebody else is at it. True when it is settled."""
         if self.stop.requested:
             raise KeyboardInterrupt
+        if self.job.is_undecided(unit):
+            self.run.refresh()
+            return False
         if not self._is_settled(unit):
             lease = session.acquire(unit.name)
             if lease is None:
@@ -95,12 +110,30 @@ class Worker:
                 session.release(lease)
                 if not self._is_settled(unit):
                     return False
-        advance(self._counted[unit.name])
+        advance(self._counted.get(unit.name, 0))
         return True
+
+    def _files(self, unit: Unit) -> Iterator[Path]:
+        """The files that will have to be decoded for a unit: finished clips to be copied in or to be scored."""
+        contestant = self.job.contestant(unit.model)
+        for _, clip_id, prompt in self.job.clip_ids(unit):
+            record = self.run.clip(clip_id)
+            if record is not None and self.job.missing_scorers(record, prompt):
+                yield self.run.clip_path(record)
+            elif record is None and contestant.entry is None and self.job.videos is not None:
+                source = self.job.videos.find(prompt, clip_id[2])
+                yield from [source] if source else []
 
     def _is_settled(self, unit: Unit) -> bool:
         """Nothing is left to do: all is there, or cannot be had by this process, or has failed since it began."""
-        return unit.name in self._tried or not self._open_clips(unit)
+        return unit.name in self._tried or not (self._open_clips(unit) or self.job.is_undecided(unit))
+
+    def _is_stuck(self, left: Sequence[Unit]) -> bool:
+        """Whether nobody at work will decide what is left: clips of other shards would, or clips that nobody makes."""
+        if not all(self.job.is_undecided(unit) for unit in left):
+            return False
+        others = [name for name in self.run.sessions.names() if name != writer() and self.run.sessions.alive(name)]
+        return self.job.request.shard is not None or not others
 
     def _open_clips(self, unit: Unit) -> int:
         """How many clips of a unit are still to be made or scored. What another process has failed at is not."""
@@ -198,7 +231,7 @@ class Worker:
                 continue
             check_room(self.run.folder, source.stat().st_size, "the next clip")
             try:
-                published.append(self.run.import_clip(clip_id, index, source))
+                published.append(self.run.import_clip(clip_id, index, source, self._ahead))
             except UnreadableVideo as error:
                 self._cannot_import(clip_id, f"unreadable: {error.found.removeprefix(str(source)).strip()}")
         return published
@@ -215,29 +248,53 @@ class Worker:
             return
         done = [clip.size_bytes for clip in self.run.clips()]
         each = sum(done) / len(done) if done else guess_bytes
-        left = max(0, len(self.job.names) * self.job.plan.clips_per_model() - len(done))
+        wanted = sum(1 for name in self.job.names for _ in self.job.wanted(name))
+        left = max(0, wanted - len(done))
         check_room(self.run.folder, left * each, f"the {left} clips to make", MARGIN)
         self._is_roomy = True
 
     # ----------------------------------------------------------------------------------------------- scoring
 
     def _score(self, unit: Unit, fresh: dict[str, Video]) -> None:
-        """Score the unit's clips: one decode a clip, none for a clip that was just made and read back."""
-        scored = []
+        """Score the unit's clips: one decode a clip, none for a clip that was just made and read back.
+
+        Clips that lack the same scores are scored together, as many as fit into GROUP_BYTES of frames.
+        """
+        scored: list[tuple[ClipRecord, list[ScoreRecord]]] = []
+        for scorers, members in self._groups(unit):
+            scores = score_clips(scorers, [self._open(record, prompt, fresh) for record, prompt in members])
+            scored += [(record, [s for s in scores if s.clip_id == record.clip_id]) for record, _ in members]
+        self.run.add_scores(scored)
+
+    def _groups(self, unit: Unit) -> list[tuple[list[Scorer], list[tuple[ClipRecord, Prompt]]]]:
+        """The unit's clips that lack scores, in the company in which they are scored.
+
+        All scorers of a group are missing somewhere in it; what one clip has already is computed again and left out.
+        """
+        groups: list[tuple[list[Scorer], list[tuple[ClipRecord, Prompt]]]] = []
+        room = 0
         for _, clip_id, prompt in self.job.clip_ids(unit):
             record = self.run.clip(clip_id)
-            scorers = self.job.missing_scorers(record, prompt) if record else []
-            if record and scorers:
-                clip = self._open(record, prompt, fresh)
-                scored.append((record, score_clips(scorers, [clip])))
-        self.run.add_scores(scored)
+            missing = self.job.missing_scorers(record, prompt) if record else []
+            if record is None or not missing:
+                continue
+            size = record.frames * record.height_px * record.width_px * 3
+            if not groups or size > room:
+                groups.append(([], []))
+                room = GROUP_BYTES
+            scorers, members = groups[-1]
+            members.append((record, prompt))
+            scorers[:] = [scorer for scorer in self.job.scorers if scorer in scorers or scorer in missing]
+            room -= size
+        return groups
 
     def _open(self, record: ClipRecord, prompt: Prompt, fresh: dict[str, Video]) -> Clip:
         if (video := fresh.get(record.sha256)) is not None:
             return Clip(record.clip_id, prompt, video.frames_THWC, video.fps)
         if self.run.is_damaged(record):
             raise RuntimeError(f"{record.path} has not the sha256 {record.sha256[:12]} of its row any more")
-        clip = open_clip(self.run.clip_path(record), record.clip_id, prompt)
+        read = partial(self._ahead.take, sha256=record.sha256)
+        clip = open_clip(self.run.clip_path(record), record.clip_id, prompt, read)
         if isinstance(clip, UnreadableClip):  # its bytes are those that did decode: not the clip's fault
             raise RuntimeError(f"{record.path} has its row's bytes and was not read: {clip.reason}")
         return clip
@@ -260,7 +317,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 def check_sources(job: Job) -> None:
     """Refuse a folder of finished clips in which one is not the file that this run has scored."""
     for contestant in job.contestants:
-        for clip_id, prompt in job.plan.clip_ids(contestant.name) if contestant.entry is None else ():
+        for clip_id, prompt in job.wanted(contestant.name) if contestant.entry is None else ():
             kept = job.run.clip(clip_id)
             source = job.videos.find(prompt, clip_id[2]) if job.videos and kept else None
             if kept and source and sha256_of(source) != kept.sha256:

@@ -29,6 +29,7 @@ def suite(tmp_path: Path) -> Path:
 
 def request(model: Path, suite: Path, out: Path, **more: object) -> Request:
     fields = {"num_steps": 2, "samples": 2, "threads": 1, "batch": 2, "dimensions": ("temporal_flickering",)}
+    fields["encoders"] = "embedded"
     return Request(model=str(model), suite=str(suite), out=out, latency=False, **(fields | more))  # type: ignore[arg-type]
 
 

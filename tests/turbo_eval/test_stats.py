@@ -120,3 +120,24 @@ def test_only_clips_that_both_models_have_are_paired() -> None:
     difference = paired_difference({("a", 0): 1.0, ("b", 0): 5.0}, {("a", 0): 0.5, ("a", 1): 9.0})
     assert difference is not None and (difference.mean, difference.n) == (0.5, 1)
     assert paired_difference({("a", 0): 1.0}, {("b", 0): 1.0}) is None
+
+
+def test_a_weighted_mean_is_that_of_as_many_copies() -> None:
+    values = np.random.default_rng(0).normal(size=40).tolist()
+    counts = [1 + i % 3 for i in range(40)]
+    found = cluster_bootstrap_mean(values, prompts(20, 2), weights=counts)
+    copied = [(v, p) for v, p, n in zip(values, prompts(20, 2), counts, strict=True) for _ in range(n)]
+    copies = cluster_bootstrap_mean([v for v, _ in copied], [p for _, p in copied])
+    assert (found.mean, found.low, found.high) == pytest.approx((copies.mean, copies.low, copies.high))
+    assert (found.n, found.clusters) == (40, 20)
+    assert cluster_bootstrap_mean(values, prompts(20, 2), weights=[1.0] * 40) == cluster_bootstrap_mean(
+        values, prompts(20, 2)
+    )
+
+
+def test_a_value_of_no_weight_does_not_count() -> None:
+    found = cluster_bootstrap_mean([1.0, 2.0, 9.0], ["a", "b", "c"], weights=[1, 1, 0])
+    assert (found.mean, found.n, found.clusters) == (1.5, 2, 2)
+    for weights in ([0, 0], [1, -1], [1, math.inf], [1]):
+        with pytest.raises(ValueError):
+            cluster_bootstrap_mean([1.0, 2.0], ["a", "b"], weights=weights)

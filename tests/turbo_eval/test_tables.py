@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from turbo_eval.records import ScoreRecord
+from turbo_eval.reward_table import RewardCell
 from turbo_eval.table_text import to_csv, to_markdown, to_rich
-from turbo_eval.tables import EMBEDDED_NOTE, Table, build_table
+from turbo_eval.tables import Table, build_table
 from turbo_train.errors import UserError
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "tables"
@@ -50,6 +52,7 @@ def full_table() -> Table:
         unscored={"story": "no honest | encoder", "fidelity": "needs words"},
         latency={"slow": Times(6.0, 5.5, 6.5), "fast": Times(0.5, 0.45, 0.5625)},
         speed_up=(12.0, 11.25, 12.5),
+        note="of no meaning",
     )
 
 
@@ -92,13 +95,23 @@ def test_an_unscored_clip_never_enters_a_mean_as_0() -> None:
     assert motion.difference.mean == 0.0 and motion.difference.n == 8
 
 
-def test_the_title_says_that_embedded_scores_are_not_vbenchs() -> None:
-    assert EMBEDDED_NOTE == "embedded encoders: not comparable with VBench"
-    assert full_table().title == "fast against slow on toy (embedded encoders: not comparable with VBench)"
+def test_the_title_has_the_note_that_was_given_and_no_other() -> None:
+    assert full_table().title == "fast against slow on toy (of no meaning)"
+    assert build_table(scores(), models=["fast"], suite="toy", groups=GROUPS).title == "fast on toy"
 
 
-def test_no_total_while_a_dimension_is_missing() -> None:
-    assert "no quality, semantic or total score: 2 dimensions are unscored" in full_table().notes
+def test_weighted_clips_give_the_weighted_mean_and_the_difference_of_two_of_them() -> None:
+    weights = {s.clip_id: 1.0 + int(s.prompt_id[1:]) % 4 + (s.model == "slow") for s in scores()}
+    (row, *_) = build_table(
+        scores(), models=["fast", "slow"], suite="toy", groups=GROUPS, weights={"sharpness": weights}
+    ).rows
+    means = []
+    for cell, model in zip(row.cells, ("fast", "slow"), strict=True):
+        own = [(weights[s.clip_id], s.value) for s in scores() if s.model == model and s.metric == "sharpness"]
+        means.append(sum(w * v for w, v in own if v is not None) / sum(w for w, _ in own))
+        assert cell.interval is not None and cell.interval.mean == pytest.approx(means[-1], rel=1e-15)
+    assert row.difference is not None and row.difference.mean == pytest.approx(means[0] - means[1])
+    assert row.difference.low is not None and row.difference.low < row.difference.mean
 
 
 def test_scores_of_different_scorers_are_not_put_side_by_side() -> None:
@@ -125,6 +138,14 @@ def test_one_model_alone_has_no_difference() -> None:
     table = build_table(scores(), models=["fast"], suite="toy", groups=GROUPS)
     assert table.title.startswith("fast on toy") and all(row.difference is None for row in table.rows)
     assert "difference" not in as_text(table) + to_markdown(table) + to_csv(table)
+
+
+def test_columns_of_a_csv_stand_under_their_names_when_a_cell_has_more() -> None:
+    table = full_table()
+    rows = tuple(replace(r, cells=tuple(RewardCell(c.interval, c.unscored) for c in r.cells)) for r in table.rows)
+    lines = list(csv.DictReader(io.StringIO(to_csv(replace(table, rows=rows)))))
+    (speed,) = [line for line in lines if line["group"] == "speed"]
+    assert (speed["fast mean"], speed["slow mean"], speed["slow low"]) == ("0.5", "6.0", "5.5")
 
 
 def test_nothing_is_lost_on_a_narrow_terminal() -> None:

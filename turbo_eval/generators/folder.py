@@ -1,7 +1,8 @@
 """Which file of a folder is the clip of a prompt and a sample?
 
-VBench's naming, `{prompt}-{index}.mp4`, or `{prompt_id}-{index}.mp4`; any suffix of turbo_train.video_io. Names are
-compared in Unicode NFC, since some file systems store them decomposed. Nothing is decoded here.
+VBench's naming, `{prompt}-{index}.mp4`, or `{prompt_id}-{index}.mp4`, where the first clip's may lack the `-0`; any
+suffix of turbo_train.video_io. Names are compared in Unicode NFC, since some file systems store them decomposed.
+Nothing is decoded here.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ class VideoFolder:
     by_stem: Mapping[str, Path]
 
     def find(self, prompt: Prompt, sample_index: int) -> Path | None:
-        """The file of a clip, or None."""
-        for key in (prompt.prompt_id, prompt.prompt):
-            if path := self.by_stem.get(unicodedata.normalize("NFC", f"{key}-{sample_index}")):
-                return path
-        return None
+        """The file of a clip, or None. A name without an index is the first clip's."""
+        names = [f"{key}-{sample_index}" for key in (prompt.prompt_id, prompt.prompt)]
+        names += [] if sample_index else [prompt.prompt_id, prompt.prompt]
+        stems = (unicodedata.normalize("NFC", name) for name in names)
+        return next((self.by_stem[stem] for stem in stems if stem in self.by_stem), None)
 
 
 def open_folder(folder: Path, prompts: Sequence[Prompt], samples: int) -> VideoFolder:

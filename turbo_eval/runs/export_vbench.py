@@ -21,11 +21,11 @@ from turbo_eval.disk import MARGIN, check_room
 from turbo_eval.durable import check_contained, publish, sha256_of, stale_temporaries, sync_folder, writer, writing
 from turbo_eval.records import ClipRecord, check_name
 from turbo_eval.runs.export_record import SUFFIX, ExportedClip, ExportRecord, read_record, record_path, write_record
+from turbo_eval.runs.reading import Reading
 from turbo_eval.runs.vbench_matches import spell
 from turbo_eval.runs.vbench_names import check_distinct, first_few, name_warnings, vbench_name, why_impossible
 from turbo_eval.screen import say, stage
 from turbo_eval.store import DAMAGED, Run
-from turbo_eval.units import Plan
 from turbo_train.errors import Incomplete, UserError
 from turbo_train.exits import finishing
 
@@ -147,9 +147,8 @@ class _Job:
     def __init__(self, run: Run, model: str, folder: Path) -> None:
         self.run, self.model, self.folder = run, model, folder
         prompts = {prompt.prompt_id: prompt.prompt for prompt in run.suite.prompts}
-        plan = Plan(run.suite, run.manifest.scope, run.manifest.identity.batch)
         self.missing: list[tuple[str, str]] = []
-        for clip_id, _ in plan.clip_ids(model):
+        for clip_id, _ in Reading(run.folder).wanted_of(model):
             if run.clip(clip_id) is None:
                 failure = run.failure(clip_id)
                 self.missing.append((spell(clip_id), failure.error if failure else NOT_MADE))

@@ -19,11 +19,13 @@ from turbo_eval.records import ClipId, Prompt, ScoreRecord, take
 from turbo_eval.runs.vbench_names import first_few
 from turbo_eval.runs.vbench_results import ResultsFile
 from turbo_eval.scorers.vbench import spec
-from turbo_eval.scorers.vbench.aggregate import Totals, aggregate, dimension_score
+from turbo_eval.scorers.vbench.aggregate import aggregate, dimension_score
+from turbo_eval.scorers.vbench.total import Totals
 from turbo_eval.store import Run
 from turbo_eval.table_text import NOTHING
-from turbo_eval.tables import Table, build_table
+from turbo_eval.tables import Table
 from turbo_eval.units import Plan
+from turbo_eval.vbench_table import vbench_table
 from turbo_train.errors import Incomplete, UserError
 
 SCORER = "vbench/reported"
@@ -239,11 +241,12 @@ def outcome(
         everything = sorted([*scores, *gaps, *beside], key=lambda score: score.sort_key)
         missing = {s.clip_id for s in everything if s.unscored is not None and s.unscored != PASSED_OVER.get(s.metric)}
         needed = {s.clip_id for s in everything}
-        table = build_table(
+        table = vbench_table(
             everything,
             models=[model, *sorted({score.model for score in beside})],
             suite=plan.suite.name,
             groups={d.name: str(d.group) for d in spec.DIMENSIONS},
+            frames={clip.clip_id: clip.frames for clip in Run(run.folder, repair=False).clips()},
             unscored={name: NO_RESULT for name in spec.NAMES if name not in {score.metric for score in scores}},
             note=NOTE,
             partial=f"PARTIAL: {len(needed) - len(missing)} of {len(needed)} clips" if missing else "",

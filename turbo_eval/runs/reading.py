@@ -16,8 +16,9 @@ from turbo_eval.ledger import Line
 from turbo_eval.manifest import read_manifest
 from turbo_eval.records import ClipId, ClipRecord, Prompt
 from turbo_eval.runs.scan import Scan, scan
-from turbo_eval.scorers.registry import NO_ENCODER, metric_names
-from turbo_eval.scorers.vbench.spec import NAMES
+from turbo_eval.scorers.registry import expected_metrics, metric_names
+from turbo_eval.scorers.vbench.spec import NAMES, TEMPORAL_FLICKERING
+from turbo_eval.static_clips import Needed, needed_of
 from turbo_eval.store import Run
 from turbo_eval.units import Plan
 from turbo_train.errors import UserError
@@ -71,7 +72,19 @@ class Reading(Run):
 
     def wanted(self) -> Iterator[tuple[ClipId, Prompt]]:
         """The clips of the newest command."""
-        return (pair for model in self.models for pair in self.plan.clip_ids(model))
+        return (pair for model in self.models for pair in self.wanted_of(model))
+
+    def wanted_of(self, model: str) -> Iterator[tuple[ClipId, Prompt]]:
+        """The clips of one model that the newest command is known to need, by prompt."""
+        for index, prompt in enumerate(self.suite.prompts):
+            for sample_index in range(self._needed(model, index).samples):
+                yield (model, prompt.prompt_id, sample_index), prompt
+
+    def _needed(self, model: str, index: int) -> Needed:
+        if not self.manifest.scope.score:
+            return Needed(self.plan.samples_of(index), True)
+        scorer = (self.scorers[TEMPORAL_FLICKERING] or "none yet") if TEMPORAL_FLICKERING in self.scorers else None
+        return needed_of(self, self.plan, model, index, scorer)
 
     def has_file(self, clip: ClipRecord) -> bool:
         """Whether a file of the right size lies where the row says."""
@@ -89,7 +102,8 @@ class Reading(Run):
             newest[score.metric] = max(newest.get(score.metric, (0.0, "")), (row.at, score.scorer))
         asked = self.manifest.scope.dimensions
         wanted = metric_names() if self.manifest.scope.score else ()
-        known = [name for name in wanted if name in newest or name not in NO_ENCODER]
+        expected = expected_metrics(self.manifest.scope.encoders)
+        known = [name for name in wanted if name in newest or name in expected]
         # Reward models are asked by name only: what one of them said is not wanted by a command of VBench's.
         by_name = [entry.name for entry in REWARDS if entry.name in asked]
         others = sorted(set(newest) - {entry.name for entry in REWARDS} - set(known))

@@ -202,7 +202,7 @@ def status_of(folder: Path) -> Status:
 def _model(run: Reading, name: str) -> ModelStatus:
     wanted = done = failed = 0
     scored, asked = Counter[str](), Counter[str]()
-    for clip_id, prompt in run.plan.clip_ids(name):
+    for clip_id, prompt in run.wanted_of(name):
         metrics = run.metrics_of(clip_id, prompt)
         clip = run.clip(clip_id)
         wanted += 1

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from turbo_eval.records import ClipId, Prompt, ScoreRecord
 from turbo_eval.scorers.vbench import spec
 from turbo_train.errors import UserError
-from turbo_train.video_io import UnreadableVideo, read_video
+from turbo_train.video_io import UnreadableVideo, Video, read_video
 
 T = TypeVar("T")
 TOO_SHORT = "needs at least two frames"
@@ -181,10 +181,12 @@ class OnEncoder(Generic[E]):
         return encoder.relieve() if isinstance(encoder, OnNetwork) else ""
 
 
-def open_clip(path: Path, clip_id: ClipId, prompt: Prompt) -> Clip | UnreadableClip:
-    """Decode a clip: the only decode, however many scorers look at it."""
+def open_clip(
+    path: Path, clip_id: ClipId, prompt: Prompt, read: Callable[[Path], Video] | None = None
+) -> Clip | UnreadableClip:
+    """Decode a clip: the only decode, however many scorers look at it. read: where the clip may be decoded already."""
     try:
-        video = read_video(path)
+        video = (read or read_video)(path)
     except UnreadableVideo as error:
         # Without the path: the same clip gives the same record on every machine.
         return UnreadableClip(clip_id, prompt, f"unreadable: {error.found.removeprefix(str(path)).strip()}")

@@ -14,19 +14,34 @@ from typing import Any, NamedTuple, Protocol
 from turbo_eval.scorers.base import Scorer
 from turbo_eval.scorers.oracle import ORACLE_METRICS, Oracle
 from turbo_eval.scorers.vbench import spec
+from turbo_eval.scorers.vbench.aesthetic_quality import AestheticQuality
+from turbo_eval.scorers.vbench.appearance_style import AppearanceStyle
 from turbo_eval.scorers.vbench.background_consistency import BackgroundConsistency
 from turbo_eval.scorers.vbench.dynamic_degree import DynamicDegree
 from turbo_eval.scorers.vbench.embedded import EmbeddedEncoders
-from turbo_eval.scorers.vbench.encoders import DenseFlow, FrameInterpolator, ImageFeatures, VideoText
+from turbo_eval.scorers.vbench.encoders import (
+    ActionClassifier,
+    DenseFlow,
+    FrameInterpolator,
+    FrameScores,
+    ImageFeatures,
+    ImageText,
+    VideoText,
+)
 from turbo_eval.scorers.vbench.encoders.backbone import MODE, Mode
+from turbo_eval.scorers.vbench.human_action import HumanAction
+from turbo_eval.scorers.vbench.imaging_quality import ImagingQuality
 from turbo_eval.scorers.vbench.motion_smoothness import MotionSmoothness
 from turbo_eval.scorers.vbench.networks import Networks
 from turbo_eval.scorers.vbench.overall_consistency import OverallConsistency
+from turbo_eval.scorers.vbench.static_filter import StaticFilter
 from turbo_eval.scorers.vbench.subject_consistency import SubjectConsistency
 from turbo_eval.scorers.vbench.temporal_flickering import TemporalFlickering
+from turbo_eval.scorers.vbench.temporal_style import TemporalStyle
 from turbo_train.world import WEIGHTS
 
 EMBEDDED, VBENCH = "embedded", "vbench"
+STATIC_FILTER = "static_filter"  # its name among the users of weights.lock
 PROFILES = (EMBEDDED, VBENCH)
 
 
@@ -41,11 +56,19 @@ class Encoders(Protocol):
     @property
     def background(self) -> ImageFeatures: ...
     @property
+    def aesthetic(self) -> FrameScores: ...
+    @property
+    def imaging(self) -> FrameScores: ...
+    @property
+    def style(self) -> ImageText: ...
+    @property
     def interpolator(self) -> FrameInterpolator: ...
     @property
     def flow(self) -> DenseFlow: ...
     @property
     def video(self) -> VideoText: ...
+    @property
+    def actions(self) -> ActionClassifier: ...
 
 
 BUILDERS: Mapping[str, Callable[[Encoders], Scorer]] = {
@@ -54,6 +77,11 @@ BUILDERS: Mapping[str, Callable[[Encoders], Scorer]] = {
     spec.TEMPORAL_FLICKERING: lambda encoders: TemporalFlickering(),
     spec.MOTION_SMOOTHNESS: lambda encoders: MotionSmoothness(encoders.interpolator),
     spec.DYNAMIC_DEGREE: lambda encoders: DynamicDegree(encoders.flow),
+    spec.AESTHETIC_QUALITY: lambda encoders: AestheticQuality(encoders.aesthetic),
+    spec.IMAGING_QUALITY: lambda encoders: ImagingQuality(encoders.imaging),
+    spec.HUMAN_ACTION: lambda encoders: HumanAction(encoders.actions),
+    spec.APPEARANCE_STYLE: lambda encoders: AppearanceStyle(encoders.style),
+    spec.TEMPORAL_STYLE: lambda encoders: TemporalStyle(encoders.video),
     spec.OVERALL_CONSISTENCY: lambda encoders: OverallConsistency(encoders.video),
 }
 
@@ -76,11 +104,13 @@ def build_scorers(
     *,
     weights: Path | None = None,
     mode: Mode = MODE,
+    static_filter: bool = False,
 ) -> Scorers:
     """Scorers for the metrics of that name, in the order of `metric_names`; None is all of them.
 
     weights: of the embedded profile, a folder with judge_image/ and judge_video/, by default the package's. mode: of
-    VBench's networks. The oracle reads the embedded world alone.
+    VBench's networks. static_filter: temporal flickering is asked of static clips only. The oracle reads the embedded
+    world alone.
     Raises UserError for an unknown profile or metric (with a guess) and for missing or damaged weights of the world.
     """
     if profile not in PROFILES:
@@ -92,7 +122,19 @@ def build_scorers(
     encoders: Any = Networks(mode) if profile == VBENCH else EmbeddedEncoders(weights or WEIGHTS)
     wanted = [name for name in names if dimensions is None or name in dimensions]
     unscored = {name: why for name in wanted if name in spec.NAMES and (why := encoders.why_not(name))}
+    if static_filter and spec.TEMPORAL_FLICKERING in wanted and (why := encoders.why_not(STATIC_FILTER)):
+        unscored[spec.TEMPORAL_FLICKERING] = why
     scorers = [BUILDERS[name](encoders) for name in wanted if name in BUILDERS and name not in unscored]
+    if static_filter:
+        kept = StaticFilter(encoders.flow) if spec.TEMPORAL_FLICKERING not in unscored else None
+        scorers = [TemporalFlickering(kept) if s.metric == spec.TEMPORAL_FLICKERING else s for s in scorers]
     if profile == EMBEDDED:
         scorers += [Oracle(name) for name in wanted if name in ORACLE_METRICS]
     return Scorers(scorers, unscored)
+
+
+def expected_metrics(profile: str) -> list[str]:
+    """The metrics that a run with this profile scores here, in the order of `metric_names`; nothing is loaded."""
+    encoders: Networks | EmbeddedEncoders = Networks() if profile == VBENCH else EmbeddedEncoders(WEIGHTS)
+    dimensions = [name for name in spec.NAMES if not encoders.why_not(name)]
+    return [*dimensions, *(ORACLE_METRICS if profile == EMBEDDED else ())]

@@ -181,7 +181,7 @@ def test_a_second_signal_stops_at_once(new_drill: Make, undisturbed: Reference) 
         "turbo_eval.clip_files.encode_mp4",
         "turbo_eval.worker.score_clips",
         "turbo_eval.collect.shortfall",
-        "turbo_eval.vbench_run.build_table",
+        "turbo_eval.vbench_run.vbench_table",
         "turbo_eval.report.write_atomically",
     ],
 )

@@ -93,22 +93,46 @@ def test_a_dimension_is_asked_of_its_own_prompts_only(world_clip):
     assert len(score_clip([TemporalFlickering()], open_to_all)) == 1
 
 
-def test_a_clip_is_scored_before_the_next_one_is_decoded(world_clip):
-    clip, log = world_clip("red", "circle", "left", "gray"), []
+class MeanOfAll:
+    """A scorer whose feature is computed for all the clips of its company at once."""
 
-    def clips():
-        for name in "ab":
-            log.append(f"decode {name}")
-            yield replace(clip, clip_id=("model", name, 0))
+    metric = "mean"
+    scorer_id = "test/mean@1"
 
-    class Logging(TemporalFlickering):
-        def score(self, clip, features):
-            log.append(clip.clip_id[1])
-            return super().score(clip, features)
+    def __init__(self, metric: str = "mean") -> None:
+        self.metric, self.companies = metric, []
 
-    records = score_clips([Logging()], clips())
-    assert log == ["decode a", "a", "decode b", "b"]
-    assert len(records) == 2
+    def score(self, clip: Clip, features: Features) -> Score:
+        def compute(clips):
+            self.companies.append([clip.clip_id[1] for clip in clips])
+            return [float(clip.frames_THWC.mean()) for clip in clips]
+
+        return Score.of(features.together("mean", compute))
+
+
+def test_clips_that_are_scored_together_are_seen_together(world_clip):
+    clip = world_clip("red", "circle", "left", "gray")
+    clips = [
+        replace(clip, clip_id=("model", name, 0), frames_THWC=clip.frames_THWC // (k + 1))
+        for k, name in enumerate("abc")
+    ]
+    own = replace(PROMPT, dimensions=(spec.COLOR,))
+    clips[1] = replace(clips[1], prompt=own)
+    broken = UnreadableClip(("model", "d", 0), PROMPT, "is empty")
+    narrow, wide = MeanOfAll(spec.SCENE), MeanOfAll()
+    records = score_clips([narrow, wide], [*clips, broken])
+    assert narrow.companies == [["a", "c"]]  # b's prompt is not meant for it, d cannot be read
+    assert wide.companies == [["b"]]  # the others' feature is known already
+    assert [(r.prompt_id, r.metric, r.value, r.unscored) for r in records] == [
+        ("a", spec.SCENE, clips[0].frames_THWC.mean(), None),
+        ("a", "mean", clips[0].frames_THWC.mean(), None),
+        ("b", "mean", clips[1].frames_THWC.mean(), None),
+        ("c", spec.SCENE, clips[2].frames_THWC.mean(), None),
+        ("c", "mean", clips[2].frames_THWC.mean(), None),
+        ("d", spec.SCENE, None, "is empty"),
+        ("d", "mean", None, "is empty"),
+    ]
+    assert [r.value for r in records] == [r.value for c in (*clips, broken) for r in score_clips([narrow, wide], [c])]
 
 
 def test_a_score_is_a_finite_number_or_a_reason():

@@ -11,7 +11,9 @@ import pytest
 
 from turbo_eval.records import ScoreRecord
 from turbo_eval.scorers.vbench import spec
-from turbo_eval.scorers.vbench.aggregate import NO_CLIP, aggregate, normalised, totals
+from turbo_eval.scorers.vbench.aggregate import aggregate
+from turbo_eval.scorers.vbench.total import NO_CLIP, coefficients, normalised, totals
+from turbo_eval.stats import cluster_bootstrap_mean
 from turbo_train.errors import UserError
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
@@ -98,3 +100,68 @@ def test_scores_of_two_scorers_or_two_models_are_never_averaged():
 def test_an_unknown_dimension_is_refused():
     with pytest.raises(UserError, match="did you mean scene"):
         totals({"scen": 0.5})
+
+
+def clips(model: str = "m", prompts: int = 10, seed: int = 0) -> tuple[list[ScoreRecord], dict[tuple[str, int], int]]:
+    """Every dimension on the same prompts, two clips each, the second one three times as long."""
+    draw = random.Random(seed)
+    keys = [(f"p{i:02d}", sample) for i in range(prompts) for sample in range(2)]
+    records = [ScoreRecord(model, *key, name, "s@1", draw.random()) for name in spec.NAMES for key in keys]
+    return records, {key: 8 if key[1] == 0 else 24 for key in keys}
+
+
+@pytest.mark.parametrize("score", spec.SCORES)
+def test_the_coefficients_are_those_of_the_published_rule(score: str):
+    zero = totals(dict.fromkeys(spec.NAMES, 0.0)).of(score)
+    assert zero is not None
+    for name in spec.NAMES:
+        one = totals({n: float(n == name) for n in spec.NAMES}).of(score)
+        assert one is not None
+        assert one - zero == pytest.approx(coefficients(score).get(name, 0.0), abs=1e-12)
+
+
+def test_every_dimension_has_the_interval_of_its_own_weighted_mean():
+    records, frames = clips()
+    result = aggregate(records, frames=frames)
+    weigh = {"clips": lambda n: 1, "frames": lambda n: n, "frame_pairs": lambda n: n - 1}
+    for score in result.dimensions:
+        own = [r for r in records if r.metric == score.dimension]
+        weights = [weigh[spec.dimension(score.dimension).averaging](frames[r.prompt_id, r.sample_index]) for r in own]
+        values = [r.value for r in own if r.value is not None]
+        expected = cluster_bootstrap_mean(values, [r.prompt_id for r in own], weights=weights)
+        assert score.interval == expected and score.mean == expected.mean
+        plain = cluster_bootstrap_mean(values, [r.prompt_id for r in own])
+        assert (plain == expected) is (spec.dimension(score.dimension).averaging == "clips")
+
+
+def test_the_totals_intervals_stand_around_the_totals():
+    records, frames = clips()
+    result = aggregate(records, frames=frames)
+    assert list(result.intervals) == list(spec.SCORES)
+    for score, interval in result.intervals.items():
+        assert interval.mean == result.totals.of(score) and (interval.n, interval.clusters) == (20, 10)
+        assert interval.low is not None and interval.high is not None and interval.low < interval.mean < interval.high
+
+
+def test_an_incomplete_group_has_no_interval_and_few_prompts_have_none():
+    records, frames = clips()
+    result = aggregate([r for r in records if r.metric != spec.SCENE], frames=frames)
+    assert set(result.intervals) == {spec.QUALITY_SCORE}
+    few = [r for r in records if r.metric != spec.SCENE or r.prompt_id < "p07"]
+    bounds = {score: interval.low for score, interval in aggregate(few, frames=frames).intervals.items()}
+    assert bounds[spec.QUALITY_SCORE] is not None
+    assert bounds[spec.SEMANTIC_SCORE] is None and bounds[spec.TOTAL_SCORE] is None
+
+
+def test_a_clip_without_a_pair_of_frames_weighs_nothing_in_a_mean_over_pairs():
+    name = spec.SUBJECT_CONSISTENCY
+    records = [record(name, 0.5, "p0"), record(name, 0.9, "p1")]
+    (score,) = [s for s in aggregate(records, frames={("p0", 0): 8, ("p1", 0): 1}).dimensions if s.dimension == name]
+    assert (score.mean, score.scored) == (0.5, 2)
+    (score,) = [s for s in aggregate(records, frames={("p0", 0): 1, ("p1", 0): 1}).dimensions if s.dimension == name]
+    assert (score.mean, score.interval) == (None, None)
+
+
+def test_a_clip_scored_twice_is_a_mistake_of_ours():
+    with pytest.raises(ValueError, match="two scores"):
+        aggregate([record(spec.SCENE, 0.5), record(spec.SCENE, 0.5)])

@@ -1,33 +1,36 @@
-"""How do clip scores become VBench's Quality, Semantic and Total?
+"""How do clip scores become VBench's dimensions, Quality, Semantic and Total?
 
-clip -> dimension (mean) -> n_d = (raw_d - min_d) / (max_d - min_d), not clamped
-Quality = sum w_d n_d / sum w_d over seven, Semantic likewise over nine, Total = (4 Quality + Semantic) / 5
-(VBench, scripts/cal_final_score.py). All in float64 with exact summation (math.fsum), so that neither the order of the
-records nor the number of workers changes a bit.
+clip -> dimension (mean) -> Quality, Semantic, Total (total.py). All in float64 with exact summation (math.fsum), so that
+neither the order of the records nor the number of workers changes a bit.
 
 A dimension's mean is that of VBench on one process: over the frame pairs of all clips for the two consistencies, over
 frames for appearance style, over clips for the others (`spec.Dimension.averaging`). On several GPUs VBench averages
 subject consistency over clips, and appearance style over last frames only; the leaderboard does not say which it is.
 Differs: VBench counts a missing dimension as raw 0; here there is no total then, and the reasons are listed.
+
+Intervals (95 %, prompts drawn: stats.py) are of these very means; those of Quality, Semantic and Total are in total.py.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from turbo_eval.joint_bootstrap import Weighted
 from turbo_eval.records import ScoreRecord
 from turbo_eval.scorers.vbench import spec
+from turbo_eval.scorers.vbench.total import NO_CLIP, Totals, total_intervals, totals
+from turbo_eval.stats import Interval, cluster_bootstrap_mean
 from turbo_train.errors import UserError
-
-NO_CLIP = "no clip was scored"
 
 
 @dataclass(frozen=True)
 class DimensionScore:
-    """One dimension of one model: mean raw score, how many clips have a score and how many have none and why."""
+    """One dimension of one model: mean raw score, how many clips have a score and how many have none and why.
+
+    interval: of the mean; None without one. Its bounds are None with too few prompts.
+    """
 
     dimension: str
     mean: float | None
@@ -35,56 +38,39 @@ class DimensionScore:
     unscored: int
     reasons: Mapping[str, int]
     scorer: str | None
-
-
-@dataclass(frozen=True)
-class Totals:
-    """Scores in 0..1 or a little outside; None where a dimension is missing. missing: dimension -> reason."""
-
-    quality: float | None
-    semantic: float | None
-    total: float | None
-    missing: Mapping[str, str]
+    interval: Interval | None = None
 
 
 @dataclass(frozen=True)
 class Aggregate:
-    """All sixteen dimensions of one model, in the order of `spec.DIMENSIONS`, and what follows from them."""
+    """All sixteen dimensions of one model, in the order of `spec.DIMENSIONS`, and what follows from them.
+
+    intervals: of those of quality_score, semantic_score and total_score that there are.
+    """
 
     model: str
     dimensions: tuple[DimensionScore, ...]
     totals: Totals
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
 
 
-def normalised(name: str, raw: float) -> float:
-    """The raw score on VBench's scale of the dimension, not clamped."""
-    d = spec.dimension(name)
-    return (raw - d.minimum) / (d.maximum - d.minimum)
+def clip_weight(name: str, frames: int) -> int:
+    """How much a clip of so many frames weighs in the mean of the dimension."""
+    return {"clips": 1, "frames": frames, "frame_pairs": frames - 1}[spec.dimension(name).averaging]
 
 
-def _group(names: Sequence[str], means: Mapping[str, float]) -> float | None:
-    if any(name not in means for name in names):
-        return None
-    weights = [spec.dimension(name).weight for name in names]
-    terms = [w * normalised(name, means[name]) for name, w in zip(names, weights, strict=True)]
-    return math.fsum(terms) / math.fsum(weights)
-
-
-def totals(means: Mapping[str, float], reasons: Mapping[str, str] | None = None) -> Totals:
-    """Quality, Semantic and Total from raw dimension scores in 0..1; `reasons` says why a dimension is missing."""
-    for name in means:
-        spec.dimension(name)
-    quality, semantic = _group(spec.QUALITY, means), _group(spec.SEMANTIC, means)
-    missing = {name: (reasons or {}).get(name, NO_CLIP) for name in spec.NAMES if name not in means}
-    total = None
-    if quality is not None and semantic is not None:
-        share = spec.QUALITY_WEIGHT + spec.SEMANTIC_WEIGHT
-        total = (spec.QUALITY_WEIGHT * quality + spec.SEMANTIC_WEIGHT * semantic) / share
-    return Totals(quality, semantic, total, missing)
-
-
-def _weight(averaging: spec.Averaging, frames: int) -> int:
-    return {"clips": 1, "frames": frames, "frame_pairs": frames - 1}[averaging]
+def weighted_clips(
+    name: str, records: Iterable[ScoreRecord], frames: Mapping[tuple[str, int], int] | None = None
+) -> Weighted:
+    """The scores of one dimension of one model that have a number, with their weights; frames as in dimension_score."""
+    return {
+        (r.prompt_id, r.sample_index): (
+            r.value,
+            1 if frames is None else clip_weight(name, frames[r.prompt_id, r.sample_index]),
+        )
+        for r in records
+        if r.value is not None
+    }
 
 
 def dimension_score(
@@ -93,6 +79,7 @@ def dimension_score(
     """One dimension from its records. frames: (prompt_id, sample_index) -> frame count, for the weighted means.
 
     Without `frames` all clips are taken to be of one length, where the weights are equal anyway.
+    UserError for two scorers, ValueError for a clip scored twice.
     """
     scorers = sorted({r.scorer for r in records})
     if len(scorers) > 1:
@@ -101,15 +88,18 @@ def dimension_score(
             expected="one scorer: scores of different scorers are never averaged or compared",
             run_next="score all clips again into a new output folder",
         )
-    averaging = spec.dimension(name).averaging
-    scored = [r for r in records if r.value is not None]
-    weights = [1 if frames is None else _weight(averaging, frames[r.prompt_id, r.sample_index]) for r in scored]
-    terms = [w * r.value for w, r in zip(weights, scored, strict=True) if r.value is not None]
-    total = math.fsum(weights)
-    mean = math.fsum(terms) / total if total else None  # no clip, or none that has a pair of frames
+    if len({r.clip_id for r in records}) != len(records):
+        raise ValueError(f"a clip has two scores of {name}")
+    scored = weighted_clips(name, records, frames)
+    interval = None
+    if any(weight for _, weight in scored.values()):  # else no clip, or none that has a pair of frames
+        values, weights = zip(*scored.values(), strict=True)
+        interval = cluster_bootstrap_mean(values, [prompt for prompt, _ in scored], weights=weights)
     reasons = Counter(r.unscored for r in records if r.unscored is not None)
     scorer = scorers[0] if scorers else None
-    return DimensionScore(name, mean, len(scored), len(records) - len(scored), dict(sorted(reasons.items())), scorer)
+    mean = interval.mean if interval else None
+    unscored = sum(r.value is None for r in records)
+    return DimensionScore(name, mean, len(scored), unscored, dict(sorted(reasons.items())), scorer, interval)
 
 
 def aggregate(
@@ -133,7 +123,8 @@ def aggregate(
     scores = tuple(dimension_score(name, [r for r in rows if r.metric == name], frames) for name in spec.NAMES)
     reasons = {s.dimension: _reason(s, unscored or {}) for s in scores}
     means = {s.dimension: s.mean for s in scores if s.mean is not None}
-    return Aggregate(models[0], scores, totals(means, reasons))
+    clips = {name: weighted_clips(name, [r for r in rows if r.metric == name], frames) for name in spec.NAMES}
+    return Aggregate(models[0], scores, totals(means, reasons), total_intervals(clips))
 
 
 def _reason(score: DimensionScore, unscored: Mapping[str, str]) -> str:

@@ -12,19 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import pairwise
 
-import numpy as np
-
 from turbo_eval.scorers.base import TOO_SHORT, Clip, Features, OnEncoder, Score
-from turbo_eval.scorers.vbench.encoders import DenseFlow, FloatArray, clip_flow
+from turbo_eval.scorers.vbench.encoders import DenseFlow
+from turbo_eval.scorers.vbench.encoders.speeds import clip_speeds
 from turbo_eval.scorers.vbench.spec import DYNAMIC_DEGREE
 
 TOP_SHARE = 0.05
-
-
-def radius(flow_HW2: FloatArray) -> float:
-    """r: the mean of the largest 5 % of flow magnitudes, px."""
-    magnitudes = np.sort(np.hypot(flow_HW2[..., 0], flow_HW2[..., 1]), axis=None)
-    return float(np.mean(magnitudes[-max(1, int(TOP_SHARE * magnitudes.size)) :]))
 
 
 def sampled_indices(frames: int, fps: float) -> range:
@@ -52,10 +45,18 @@ class DynamicDegree(OnEncoder[DenseFlow]):
 
     metric = DYNAMIC_DEGREE
 
+    def __init__(self, encoder: DenseFlow, *, every_pair: bool = False) -> None:
+        """every_pair: measure all pairs, as VBench does, before the verdict; for timings beside it."""
+        super().__init__(encoder)
+        self.every_pair = every_pair
+
     def score(self, clip: Clip, features: Features) -> Score:
         """1.0 for a dynamic clip, else 0.0; the dimension's mean is the share of dynamic clips."""
         kept = sampled_indices(len(clip.frames_THWC), clip.fps)
         if len(kept) < 2:
             return Score.none(TOO_SHORT)
-        radii_px = (radius(clip_flow(self.encoder, features, *pair)) for pair in pairwise(kept))
+        speeds = clip_speeds(self.encoder, features, list(pairwise(kept)))
+        radii_px: Iterable[float] = (pair.radius(TOP_SHARE) for pair in speeds)
+        if self.every_pair:
+            radii_px = list(radii_px)
         return Score.of(float(is_dynamic(radii_px, len(kept), min(clip.frames_THWC.shape[1:3]))))

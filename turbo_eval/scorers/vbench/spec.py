@@ -94,6 +94,8 @@ QUALITY: tuple[str, ...] = tuple(d.name for d in DIMENSIONS if d.group == "quali
 SEMANTIC: tuple[str, ...] = tuple(d.name for d in DIMENSIONS if d.group == "semantic")
 QUALITY_WEIGHT = 4.0
 SEMANTIC_WEIGHT = 1.0
+QUALITY_SCORE, SEMANTIC_SCORE, TOTAL_SCORE = "quality_score", "semantic_score", "total_score"
+SCORES = (QUALITY_SCORE, SEMANTIC_SCORE, TOTAL_SCORE)
 
 
 def dimension(name: str) -> Dimension:

@@ -8,12 +8,18 @@ it changes the order of summation and so the eighth digit. VBench asks this of c
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from turbo_eval.scorers.base import TOO_SHORT, Clip, Features, Score, with_versions
 from turbo_eval.scorers.vbench.spec import TEMPORAL_FLICKERING
+
+if TYPE_CHECKING:
+    from turbo_eval.scorers.vbench.static_filter import StaticFilter
+
+NOT_STATIC = "not static: VBench's filter does not keep it"
 
 
 def flickering(frames_THWC: NDArray[np.uint8]) -> float:
@@ -24,13 +30,31 @@ def flickering(frames_THWC: NDArray[np.uint8]) -> float:
 
 
 class TemporalFlickering:
-    """The scorer; it has no encoder, so it is VBench's own number in every tier."""
+    """The scorer; it has no encoder, so it is VBench's own number in every tier.
+
+    static_filter: what says whether a clip is static (1) or not (0); a clip that is not has no score. None: all have.
+    """
 
     metric = TEMPORAL_FLICKERING
-    scorer_id = with_versions(f"vbench/{TEMPORAL_FLICKERING}@1", "numpy")
+
+    def __init__(self, static_filter: StaticFilter | None = None) -> None:
+        self.static_filter = static_filter
+        kept = f"-static-{static_filter.scorer_id}" if static_filter else ""
+        self.scorer_id = with_versions(f"vbench/{TEMPORAL_FLICKERING}@1{kept}", "numpy")
+
+    def load(self) -> None:
+        """Load the filter's network, where it has one."""
+        if self.static_filter is not None:
+            self.static_filter.load()
+
+    def relieve(self) -> str:
+        """Make the filter's forward pass need less memory."""
+        return "" if self.static_filter is None else self.static_filter.relieve()
 
     def score(self, clip: Clip, features: Features) -> Score:
         """Of the decoded frames."""
         if len(clip.frames_THWC) < 2:
             return Score.none(TOO_SHORT)
+        if self.static_filter is not None and not self.static_filter.score(clip, features).value:
+            return Score.none(NOT_STATIC)
         return Score.of(flickering(clip.frames_THWC))

@@ -7,13 +7,14 @@ Shape legend: N frames, T frames in order, C colours, H W pixels, D feature widt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from turbo_eval.scorers.base import Clip, Features
+from turbo_eval.scorers.vbench.encoders.half import half_cosine, half_logits, is_half
 from turbo_train.rewards.frames import spread
 
 FloatArray = NDArray[np.float32]
@@ -75,13 +76,15 @@ class ActionClassifier(Protocol):
 
 
 class DenseFlow(Protocol):
-    """Optical flow between frames of a clip. `pairs_at_once`: how many pairs cost least per pair."""
+    """Optical flow between frames of a clip."""
 
     encoder_id: str
-    pairs_at_once: int
 
-    def flows(self, frames_THWC: ByteArray, pairs: Sequence[tuple[int, int]]) -> list[FloatArray]:
-        """For each pair of frame numbers (H', W', 2) motion in input pixels; H', W' may be a padded grid (RAFT's)."""
+    def flows(self, frames_THWC: ByteArray, pairs: Sequence[tuple[int, int]]) -> Iterable[FloatArray]:
+        """For each pair of frame numbers (H', W', 2) motion in input pixels; H', W' may be a padded grid (RAFT's).
+
+        In order, and computed when they are asked for: who has seen enough saves the rest.
+        """
 
 
 class FrameInterpolator(Protocol):
@@ -113,10 +116,17 @@ def consistency(features_TD: FloatArray) -> float:
     """VBench's similarity rule of subject and background: the mean over frames i >= 1 of s_i.
 
     s_i = (max(0, cos(f_{i-1}, f_i)) + max(0, cos(f_0, f_i))) / 2   (arXiv 2311.17982, section 3.1; vbench 0.1.5)
+    Features in float16 are compared in float16 (half.py).
     """
-    previous = np.maximum(cosine(features_TD[:-1], features_TD[1:]), 0.0)
-    first = np.maximum(cosine(features_TD[:1], features_TD[1:]), 0.0)
+    alike = half_cosine if is_half(features_TD) else cosine
+    previous = np.maximum(alike(features_TD[:-1], features_TD[1:]), 0.0)
+    first = np.maximum(alike(features_TD[:1], features_TD[1:]), 0.0)
     return float(np.mean((previous + first) / 2))
+
+
+def style_cosines(pictures_TD: FloatArray, text_D: FloatArray) -> NDArray[np.float64]:
+    """(T,) cosine of each picture with a text; features in float16 are compared in float16 (half.py)."""
+    return half_logits(pictures_TD, text_D) if is_half(pictures_TD) else cosine(pictures_TD, text_D)
 
 
 def clip_image_features(encoder: ImageFeatures, features: Features) -> FloatArray:
@@ -126,6 +136,24 @@ def clip_image_features(encoder: ImageFeatures, features: Features) -> FloatArra
         return encoder.image_features([clip.frames_THWC for clip in clips])
 
     return features.together(("image", encoder.encoder_id), compute)
+
+
+def clip_picture_features(encoder: ImageText, features: Features) -> FloatArray:
+    """(T, D) features of every frame of the clip as a PIL image, computed once."""
+
+    def compute(clips: Sequence[Clip]) -> list[FloatArray]:
+        return encoder.picture_features([clip.frames_THWC for clip in clips])
+
+    return features.together(("picture", encoder.encoder_id), compute)
+
+
+def clip_frame_scores(encoder: FrameScores, features: Features) -> FloatArray:
+    """(T,) the network's number of every frame of the clip, computed once."""
+
+    def compute(clips: Sequence[Clip]) -> list[FloatArray]:
+        return encoder.frame_scores([clip.frames_THWC for clip in clips])
+
+    return features.together(("frame scores", encoder.encoder_id), compute)
 
 
 def clip_video_features(encoder: VideoText, features: Features) -> FloatArray:
@@ -140,10 +168,3 @@ def clip_video_features(encoder: VideoText, features: Features) -> FloatArray:
 def middle_frames(clip: Clip, count: int) -> ByteArray:
     """(count, H, W, C) VBench's `middle` frames of a clip; one that is too short repeats its last."""
     return clip.frames_THWC[middle_indices(len(clip.frames_THWC), count)]
-
-
-def clip_flow(encoder: DenseFlow, features: Features, first: int, second: int) -> FloatArray:
-    """(H', W', 2) flow between two frames of the clip, computed once however many dimensions ask."""
-    frames = features.clip.frames_THWC
-    key = ("flow", encoder.encoder_id, first, second)
-    return features.get(key, lambda: encoder.flows(frames, [(first, second)])[0])

@@ -14,7 +14,7 @@ Shape legend: H, W pixels, C colours (RGB).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -33,11 +33,10 @@ class OpenCvFlow:
     """
 
     encoder_id = with_versions("embedded/dense-flow-dis@1", "opencv", "numpy")
-    pairs_at_once = 1
 
-    def flows(self, frames_THWC: ByteArray, pairs: Sequence[tuple[int, int]]) -> list[FloatArray]:
-        """(H, W, 2) motion in px, x then y, of each pair of frames."""
-        return [self.flow(frames_THWC[first], frames_THWC[second]) for first, second in pairs]
+    def flows(self, frames_THWC: ByteArray, pairs: Sequence[tuple[int, int]]) -> Iterator[FloatArray]:
+        """(H, W, 2) motion in px, x then y, of each pair of frames; what is not asked for is not computed."""
+        return (self.flow(frames_THWC[first], frames_THWC[second]) for first, second in pairs)
 
     def middles(self, first_NHWC: ByteArray, second_NHWC: ByteArray) -> ByteArray:
         """(N, H, W, C) the frames half-way."""

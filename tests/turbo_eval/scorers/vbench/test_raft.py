@@ -1,0 +1,216 @@
+"""Is our way through torchvision's RAFT its own forward pass, and does it take the published file and nothing else?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.models.optical_flow import raft_large
+from torchvision.models.optical_flow.raft import ResidualBlock, _raft
+from vbench_checkpoints import rows as table_rows
+
+from turbo_eval.records import Prompt
+from turbo_eval.scorers.base import Clip, score_clip
+from turbo_eval.scorers.vbench.dynamic_degree import DynamicDegree
+from turbo_eval.scorers.vbench.encoders.backbone import MODE, Mode, numpy_of
+from turbo_eval.scorers.vbench.encoders.padding import Padding
+from turbo_eval.scorers.vbench.encoders.raft import UPDATES, Pictures, Raft, SeenFrames, build_raft
+from turbo_eval.scorers.vbench.encoders.raft_names import raft_layout, raft_name
+from turbo_eval.scorers.vbench.encoders.raft_update import refine
+from turbo_train.errors import UserError
+from turbo_train.weights.table import find_file
+
+TINY: Callable[[], nn.Module] = partial(
+    _raft,
+    feature_encoder_layers=(4, 4, 6, 8, 12),
+    feature_encoder_block=ResidualBlock,
+    feature_encoder_norm_layer=nn.InstanceNorm2d,
+    context_encoder_layers=(4, 4, 6, 8, 14),
+    context_encoder_block=ResidualBlock,
+    context_encoder_norm_layer=nn.BatchNorm2d,
+    corr_block_num_levels=4,
+    corr_block_radius=2,
+    motion_encoder_corr_layers=(8, 6),
+    motion_encoder_flow_layers=(6, 4),
+    motion_encoder_out_channels=8,
+    recurrent_block_hidden_state_size=8,
+    recurrent_block_kernel_size=((1, 5), (5, 1)),
+    recurrent_block_padding=((0, 2), (2, 0)),
+    flow_head_hidden_size=8,
+    use_mask_predictor=True,
+)
+PAIRS = [(0, 1), (1, 2), (2, 3), (0, 3), (3, 0)]
+FRAMES = np.random.default_rng(0).integers(0, 256, (4, 122, 131, 3), dtype=np.uint8)
+
+
+class TinyRaft(Raft):
+    def build(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> nn.Module:
+        (published,) = tensors.values()
+        return build_raft(published, "tiny", TINY)
+
+
+def published(seed: int = 0) -> dict[str, Tensor]:
+    """Random weights under published names; the projection's norms also under their other name, with other values."""
+    torch.manual_seed(seed)
+    state = TINY().state_dict()
+    for key, value in state.items():
+        if key.endswith("running_mean"):
+            value.normal_(0, 0.1)
+        elif key.endswith("running_var"):
+            value.uniform_(0.5, 2)
+    named = {raft_name(key): value for key, value in state.items()}
+    return {name: named.get(name, torch.full(shape, 7.0)) for name, shape in raft_layout(state).items()}
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., TinyRaft]:
+    def write(mode: Mode = MODE, rows: int = 0) -> TinyRaft:
+        path = tmp_path / "tiny.pth"
+        torch.save(published(), path)
+        raft = TinyRaft({find_file(Raft.FILES[0]): path}, mode)
+        raft.rows = rows or raft.rows
+        raft.load()
+        return raft
+
+    return write
+
+
+def by_torchvision(net: nn.Module, pictures: Pictures, pairs: list[tuple[int, int]]) -> list[Tensor]:
+    with torch.inference_mode():
+        return [net(pictures[i], pictures[j], num_flow_updates=UPDATES)[-1] for i, j in pairs]
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_flows_are_those_of_torchvisions_forward_pass(make: Callable[..., TinyRaft], rows: int):
+    raft = make(rows=rows)
+    found = list(raft.flows(FRAMES, PAIRS))
+    wanted = by_torchvision(raft._net, Pictures(FRAMES, "cpu"), PAIRS)
+    for flow, other in zip(found, wanted, strict=True):
+        assert flow.shape == (128, 136, 2)
+        np.testing.assert_allclose(flow, numpy_of(other[0].permute(1, 2, 0)), rtol=1e-4, atol=1e-5)
+    assert np.abs(found[0] - found[1]).max() > 0.01  # the frames matter
+
+
+def test_hoisting_and_one_upsampling_change_nothing_in_real_numbers():
+    """In float64 what is left is rounding: the sums are the same sums in another order."""
+    torch.manual_seed(1)
+    net = TINY().double().eval()
+    first, second = torch.rand(2, 2, 3, 128, 136, dtype=torch.float64) * 2 - 1
+    with torch.inference_mode():
+        wanted = net(first, second, num_flow_updates=UPDATES)[-1]
+        found = refine(
+            net, net.feature_encoder(first), net.feature_encoder(second), net.context_encoder(first), UPDATES
+        )
+    torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
+
+
+def test_a_frame_seen_alone_has_the_bits_that_it_has_in_a_pair(make: Callable[..., TinyRaft]):
+    net, pictures = make()._net, Pictures(FRAMES, "cpu")
+    with torch.inference_mode():
+        for encoder in (net.feature_encoder, net.context_encoder):
+            seen = SeenFrames(encoder)
+            for number in range(3):
+                seen.see(pictures, [number])
+            together = encoder(torch.cat([pictures[1], pictures[2]]))
+            assert torch.equal(seen.of([1, 2]), together)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_each_frame_is_encoded_once_and_the_mask_made_once_a_pair(make: Callable[..., TinyRaft], rows: int):
+    raft = make(rows=rows)
+    seen = {"feature_encoder": 0, "context_encoder": 0, "mask_predictor": 0}
+    for name in seen:
+
+        def count(module: nn.Module, inputs: tuple[Tensor], output: Tensor, name: str = name) -> None:
+            seen[name] += len(output)
+
+        getattr(raft._net, name).register_forward_hook(count)
+    list(raft.flows(FRAMES, PAIRS))
+    assert seen == {"feature_encoder": 4, "context_encoder": 4, "mask_predictor": len(PAIRS)}
+
+
+def test_what_is_not_asked_for_is_not_computed_and_no_mode_leaks(make: Callable[..., TinyRaft]):
+    raft = make()
+    seen = []
+    raft._net.feature_encoder.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    flows = raft.flows(FRAMES, PAIRS)
+    assert not seen
+    next(iter(flows))
+    assert sum(seen) == 2
+    assert not torch.is_inference_mode_enabled()
+
+
+def test_only_frames_that_come_again_are_kept(make: Callable[..., TinyRaft]):
+    raft = make()
+    frames = SeenFrames(raft._net.feature_encoder)
+    with torch.inference_mode():
+        frames.see(Pictures(FRAMES, "cpu"), [0, 1, 2])
+    frames.keep(number for pair in [(2, 3), (3, 0)] for number in pair)
+    assert set(frames.maps) == {0, 2}
+
+
+def test_a_batch_gives_what_its_pairs_give(make: Callable[..., TinyRaft]):
+    one, many = (list(make(rows=rows).flows(FRAMES, PAIRS)) for rows in (1, 5))
+    for alone, beside in zip(one, many, strict=True):
+        np.testing.assert_allclose(beside, alone, rtol=1e-5, atol=1e-6)
+
+
+def test_the_published_layout_is_the_table():
+    with torch.device("meta"):
+        layout = raft_layout(raft_large().state_dict())
+    assert {name: tuple(shape) for name, shape in layout.items()} == {
+        name: shape for name, shape, _ in table_rows("raft_things")
+    }
+
+
+def test_the_projections_own_norm_counts_and_not_its_other_name():
+    net = build_raft(published(), "tiny", TINY)
+    assert not (net.context_encoder.layer2[0].downsample[1].running_var == 7).any()
+
+
+def test_another_file_is_refused():
+    whole = published()
+    without = {key: value for key, value in whole.items() if "gru" not in key}
+    other = whole | {"module.fnet.conv1.weight": torch.zeros(4, 3, 3, 3)}
+    for state in (without, other, whole | {"module.more": torch.zeros(1)}):
+        with pytest.raises(UserError, match=r"tiny differ.*things"):
+            build_raft(state, "tiny", TINY)
+
+
+def test_frames_that_are_too_small_are_unscored(make: Callable[..., TinyRaft]):
+    frames = FRAMES[:, :120]
+    clip = Clip(("m", "p", 0), Prompt(prompt_id="p", prompt="a prompt"), frames, 8.0)
+    (record,) = score_clip([DynamicDegree(make())], clip)
+    assert record.value is None and "120x131" in (record.unscored or "") and "121" in (record.unscored or "")
+
+
+def test_bf16_is_labelled_and_near(make: Callable[..., TinyRaft]):
+    exact, half = make(), make(Mode(precision="bf16"))
+    assert "bf16" in half.encoder_id and "bf16" not in exact.encoder_id
+    pairs = list(pairwise(range(3)))
+    for a, b in zip(exact.flows(FRAMES, pairs), half.flows(FRAMES, pairs), strict=True):
+        assert b.dtype == np.float32 and 0 < np.abs(a - b).max() < 0.2 * np.abs(a).max()
+
+
+@pytest.mark.parametrize(
+    ("size", "multiple", "padding"),
+    [((320, 512), 8, (0, 0, 0, 0)), ((250, 334), 8, (1, 1, 3, 3)), ((121, 129), 8, (3, 4, 3, 4))],
+)
+def test_padding_is_split_evenly_with_the_one_more_at_the_end(
+    size: tuple[int, int], multiple: int, padding: tuple[int, int, int, int]
+):
+    found = Padding.to_multiple(*size, multiple)
+    assert found == padding
+    picture = torch.rand(1, 3, *size)
+    wide = found.put(picture)
+    assert all(side % multiple == 0 for side in wide.shape[-2:])
+    assert torch.equal(found.cut(wide), picture)
+    assert torch.equal(wide[..., 0, found.left], picture[..., 0, 0]) and torch.equal(
+        wide[..., -1, -1], picture[..., -1, -1]
+    )
