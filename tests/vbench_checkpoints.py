@@ -4,7 +4,7 @@ plain(table): the state dict. write_plain(table, folder): one file of tensors in
 write_ours(table, root): below a TURBO_WEIGHTS root. write_official(table, root): below a folder in VBench's own layout,
 in the container that VBench opens; CLIP's is a TorchScript archive, which ours opens only with the published bytes.
 
-    python tests/vbench_checkpoints.py OURS OFFICIAL TABLE...    # both, for `turbo-eval parity --official-cache OFFICIAL`
+    python tests/vbench_checkpoints.py OURS OFFICIAL TABLE...    # both, for `parity --official-cache OFFICIAL`
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def write_official(table: str, root: Path) -> Path:
     first = (KEYS / f"{table}.tsv").read_text(encoding="utf-8").partition("\n")[0]
     wrapper = first.partition("top-level key: ")[2].split()[0]
     if wrapper == "jit":
-        _archive(plain(table), path)
+        archive(plain(table), path)
     else:
         torch.save(_whole(table) if wrapper == "(flat)" else {wrapper: plain(table)}, path)
     if table == "viclip":
@@ -119,7 +119,7 @@ def _copy_vocabulary(path: Path) -> None:
     shutil.copyfile(Path(open_clip.__file__).with_name("bpe_simple_vocab_16e6.txt.gz"), path)
 
 
-def _archive(state: dict[str, Any], path: Path) -> None:
+def archive(state: dict[str, Any], path: Path) -> None:
     """A TorchScript archive with these parameters and no code."""
     import torch
 

@@ -39,7 +39,10 @@ class ClipScores:
 
 @dataclass(frozen=True)
 class Row:
-    """One dimension. why_not: why nothing of it could be compared. Seconds are of all clips, without loading."""
+    """One dimension. why_not: why nothing of it could be compared. Seconds are of all clips, without loading.
+
+    cpu_s: of all threads; on a busy machine the fairer ratio.
+    """
 
     dimension: str
     tolerance: float
@@ -47,6 +50,8 @@ class Row:
     why_not: str = ""
     official_s: float | None = None
     ours_s: float | None = None
+    official_cpu_s: float | None = None
+    ours_cpu_s: float | None = None
     official_load_s: float | None = None
     ours_load_s: float | None = None
     official_peak_bytes: int | None = None
@@ -102,7 +107,7 @@ class Row:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Row:
         """Of to_json. KeyError and TypeError for anything else."""
-        known = {field.name: data[field.name] for field in fields(cls)}
+        known = {field.name: data[field.name] for field in fields(cls) if field.name in data}
         return cls(**{**known, "clips": tuple(ClipScores(**clip) for clip in data["clips"])})
 
 
@@ -133,6 +138,8 @@ def row_of(dimension: str, clips: Sequence[ClipFile], official: Measured, ours: 
         why_not="; ".join(failed) or nothing,
         official_s=official.score_s,
         ours_s=ours.score_s,
+        official_cpu_s=official.cpu_s,
+        ours_cpu_s=ours.cpu_s,
         official_load_s=official.load_s,
         ours_load_s=ours.load_s,
         official_peak_bytes=official.peak_bytes,

@@ -9,9 +9,9 @@ import multiprocessing
 import resource
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from turbo_eval.scorers.base import Clip, Features, OnNetwork, Score, Scorer, open_clip, score_clips
@@ -19,6 +19,8 @@ from turbo_eval.scorers.registry import VBENCH, build_scorers
 from turbo_eval.scorers.vbench.dynamic_degree import DynamicDegree
 from turbo_eval.scorers.vbench.encoders.backbone import Mode
 from turbo_eval.scorers.vbench.official import ClipFile, Measured
+from turbo_train.errors import UserError
+from turbo_train.video_io import UnreadableVideo, read_video
 
 CLIPS_AT_ONCE = 16  # decoded frames of so many clips are in memory together
 PEAK_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
@@ -41,7 +43,7 @@ class Timed:
     def __init__(self, scorer: Scorer) -> None:
         self.scorer = scorer
         self.metric, self.scorer_id = scorer.metric, scorer.scorer_id
-        self.load_s = self.score_s = 0.0
+        self.load_s = self.score_s = self.cpu_s = 0.0
 
     def load(self) -> None:
         """Its network, if it has one."""
@@ -52,21 +54,43 @@ class Timed:
 
     def score(self, clip: Clip, features: Features) -> Score:
         """The scorer's own."""
-        started_s = time.perf_counter()
+        started_s, started_cpu_s = time.perf_counter(), time.process_time()
         try:
             return self.scorer.score(clip, features)
         finally:
             self.score_s += time.perf_counter() - started_s
+            self.cpu_s += time.process_time() - started_cpu_s
 
 
 def measure_ours(ask: Ask) -> dict[str, Measured]:
-    """Our numbers by dimension. UserError: what the engine itself would say."""
+    """Our numbers by dimension. What ends the engine, or its process, is a dimension's reason."""
     spawned = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawned) as pool:
-        try:
-            return pool.submit(_measure, ask).result()
-        except BrokenProcessPool:
-            return {name: Measured({}, {}, failed="its process was killed") for name in ask.dimensions}
+    receiving, sending = spawned.Pipe(duplex=False)
+    process = spawned.Process(target=_answer, args=(sending, ask), daemon=True)
+    process.start()
+    sending.close()
+    try:
+        found: dict[str, Measured] = receiving.recv()
+        return found
+    except EOFError:
+        process.join()
+        return _failed(ask, f"its process ended with {process.exitcode}")
+    finally:
+        process.terminate()  # a signal to this process alone would leave it computing
+        process.join()
+        receiving.close()
+
+
+def _answer(sending: Connection, ask: Ask) -> None:
+    try:
+        found = _measure(ask)
+    except UserError as error:
+        found = _failed(ask, str(error))
+    sending.send(found)
+
+
+def _failed(ask: Ask, why: str) -> dict[str, Measured]:
+    return {name: Measured({}, {}, failed=why) for name in ask.dimensions}
 
 
 def _measure(ask: Ask) -> dict[str, Measured]:
@@ -80,13 +104,16 @@ def _measure(ask: Ask) -> dict[str, Measured]:
         scorer.load()
     values: dict[str, dict[Path, float]] = {scorer.metric: {} for scorer in scorers}
     unscored: dict[str, dict[Path, str]] = {scorer.metric: {} for scorer in scorers}
-    decode_s = 0.0
+    with suppress(UnreadableVideo):
+        read_video(ask.clips[0].path)  # the decoder is imported at its first use
+    decode_s = decode_cpu_s = 0.0
     for first in range(0, len(ask.clips), CLIPS_AT_ONCE):
         clips = ask.clips[first : first + CLIPS_AT_ONCE]
-        started_s = time.perf_counter()
+        started_s, started_cpu_s = time.perf_counter(), time.process_time()
         ids = {("clip", c.prompt.prompt_id, c.sample_index): c for c in clips}
         opened = [open_clip(clip.path, clip_id, clip.prompt) for clip_id, clip in ids.items()]
         decode_s += time.perf_counter() - started_s
+        decode_cpu_s += time.process_time() - started_cpu_s
         for record in score_clips(scorers, opened):
             path = ids[record.clip_id].path
             if record.value is None:
@@ -94,9 +121,17 @@ def _measure(ask: Ask) -> dict[str, Measured]:
             else:
                 values[record.metric][path] = record.value
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * PEAK_UNIT_BYTES
-    share_s = decode_s / max(1, len(scorers))
+    shares = max(1, len(scorers))
     return found | {
-        s.metric: Measured(values[s.metric], unscored[s.metric], s.load_s, s.score_s + share_s, peak) for s in scorers
+        scorer.metric: Measured(
+            values=values[scorer.metric],
+            unscored=unscored[scorer.metric],
+            load_s=scorer.load_s,
+            score_s=scorer.score_s + decode_s / shares,
+            cpu_s=scorer.cpu_s + decode_cpu_s / shares,
+            peak_bytes=peak,
+        )
+        for scorer in scorers
     }
 
 

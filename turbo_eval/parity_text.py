@@ -10,7 +10,7 @@ from typing import Any
 from turbo_eval.lineup_text import NOTHING, grid
 from turbo_eval.parity import FLOOR, SCHEMA_VERSION, Row, Speed, speeds
 
-HEADS = "dimension|clips|max abs.|max rel.|flipped|agrees|VBench, s|ours, s|times faster|loading, s|peak, GB"
+HEADS = "dimension|clips|max abs.|max rel.|flipped|agrees|VBench, s|ours, s|times faster|CPU, s|loading, s|peak, GB"
 CSV_COLUMNS = "dimension clip official ours absolute relative why"
 
 
@@ -28,10 +28,11 @@ def _cells(row: Row, found: Sequence[Speed]) -> list[str]:
     flips = NOTHING if row.flipped is None else str(len(row.flipped))
     verdict = {True: "yes", False: "NO", None: "not compared"}[row.agrees]
     loads = f"{_short(row.official_load_s)} / {_short(row.ours_load_s)}"
+    cpu = f"{_short(row.official_cpu_s)} / {_short(row.ours_cpu_s)}"
     peaks = f"{_short(row.official_peak_bytes, 1e9)} / {_short(row.ours_peak_bytes, 1e9)}"
     clips = f"{row.compared}" + (f" of {len(row.clips)}" if row.compared != len(row.clips) else "")
     sizes = [_tiny(row.largest_absolute), _tiny(row.largest_relative)]
-    times = [_short(row.official_s), _short(row.ours_s), ratio, loads, peaks]
+    times = [_short(row.official_s), _short(row.ours_s), ratio, cpu, loads, peaks]
     return [row.dimension, clips, *sizes, flips, verdict, *times]
 
 
@@ -54,6 +55,11 @@ def lines(rows: Sequence[Row], identity: Mapping[str, Any]) -> list[str]:
             f"{names} dimensions together: VBench {official:.1f} s, ours {ours:.1f} s, without loading: "
             f"{official / max(ours, 1e-9):.2f} times faster, with {identity['threads']} threads on {identity['device']}"
         )
+    timed = [row for row in rows if row.is_whole and row.official_cpu_s and row.ours_cpu_s]
+    if timed:
+        cpu = [sum(row.official_cpu_s or 0 for row in timed), sum(row.ours_cpu_s or 0 for row in timed)]
+        ratio = cpu[0] / cpu[1]
+        told.append(f"{len(timed)} dimensions, CPU: VBench {cpu[0]:.1f} s, ours {cpu[1]:.1f} s, {ratio:.2f} times less")
     for row in rows:
         told += [f"{row.dimension}: not compared: {row.why_not}"] if row.why_not else []
         told += [f"{row.dimension}: verdicts differ on {name}" for name in row.flipped or ()]
@@ -61,7 +67,7 @@ def lines(rows: Sequence[Row], identity: Mapping[str, Any]) -> list[str]:
     tolerance = max(row.tolerance for row in rows)
     told.append(f"tolerance: {tolerance:g} of the score (of {FLOOR:g}, for a smaller one); verdicts must be the same")
     pairs = "may leave pairs out whose verdict is certain" if identity["early_exit"] else "computes every pair"
-    told.append("max abs., max rel.: the largest difference of a clip's score; loading and peak: VBench's / ours")
+    told.append("max abs., max rel.: the largest difference of a clip's score; CPU, loading and peak: VBench's / ours")
     told.append(f"seconds hold decoding, which ours repeats here for each dimension; dynamic_degree {pairs}")
     return told
 

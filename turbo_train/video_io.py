@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.packet import Packet
     from av.video.frame import VideoFrame
+    from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream
 
 VIDEO_SUFFIXES = (".avi", ".gif", ".mp4", ".webm")
@@ -203,8 +204,7 @@ def _decode_window(name: str, container: InputContainer, choose: Callable[[int, 
     fps = float(stream.average_rate or stream.guessed_rate or 0)
     wanted = choose(len(shown), fps)
     to_rgb = av.video.reformatter.VideoReformatter()
-    pictures = (to_rgb.reformat(f, format="rgb24") for f in _frames_at(stream, packets, wanted) if not f.is_corrupt)
-    frames = [np.asarray(picture.to_ndarray(), np.uint8) for picture in pictures]
+    frames = [_upright(to_rgb, frame) for frame in _frames_at(stream, packets, wanted) if not frame.is_corrupt]
     if len(frames) < len(wanted):
         raise _unreadable(name, f"is damaged: {len(frames)} of {len(wanted)} frames decode from {wanted.start} on")
     return _video(name, frames, fps / wanted.step)
@@ -228,6 +228,12 @@ def _frames_at(stream: VideoStream, packets: Sequence[Packet[VideoStream]], want
                 return
 
 
+def _upright(to_rgb: VideoReformatter, frame: VideoFrame) -> Frames:
+    """RGB as a player shows it: turned by the container's display matrix, as OpenCV and decord turn it."""
+    picture = np.asarray(to_rgb.reformat(frame, format="rgb24").to_ndarray(), np.uint8)
+    return np.rot90(picture, round(frame.rotation / 90) % 4) if frame.rotation else picture
+
+
 def _decode(path: Path, container: InputContainer) -> Video:
     import av
 
@@ -241,8 +247,7 @@ def _decode(path: Path, container: InputContainer) -> Video:
         for packet in container.demux(stream):
             hidden += packet.is_discard
             damaged |= packet.is_corrupt
-            pictures = (to_rgb.reformat(frame, format="rgb24") for frame in packet.decode())
-            frames += [np.asarray(picture.to_ndarray(), np.uint8) for picture in pictures]
+            frames += [_upright(to_rgb, frame) for frame in packet.decode()]
             if packet.pts is not None:
                 end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
     except av.error.FFmpegError:

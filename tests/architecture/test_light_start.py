@@ -11,7 +11,7 @@ import pytest
 
 HEAVY = {"torch", "torchvision", "diffusers", "transformers", "open_clip", "peft", "cv2", "av", "matplotlib"}
 LIGHT = ["tables", "compare", "policy", "report", "survey", "stats", "store", "records", "suites", "models"]
-LIGHT += ["reward_table", "in_loop"]
+LIGHT += ["reward_table", "vbench_table", "in_loop"]
 BASE = ["errors", "exits", "weights", "video_io"]
 
 CALLS = """

@@ -209,6 +209,10 @@ def test_each_dimension_comes_in_on_its_own_scale_and_is_averaged_as_vbench_does
     }
     assert not any("no quality" in note for note in found.table.notes)
     assert any(line.startswith(f"quality {quality:.6f}, semantic") for line in found.lines())
+    cells = {row.metric: row.cells[0].interval for row in found.table.rows}
+    means = {name: cell.mean for name, cell in cells.items() if cell is not None}
+    assert {d.dimension: d.recomputed for d in found.dimensions} == {name: means.pop(name) for name in spec.NAMES}
+    assert means == {spec.QUALITY_SCORE: quality, spec.SEMANTIC_SCORE: semantic, spec.TOTAL_SCORE: total}
 
 
 def test_the_same_import_again_adds_nothing(tmp_path: Path, clips: Path, suite: str) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from turbo_eval.scorers.base import TOO_SHORT, Clip, Features
+from turbo_eval.scorers.base import TOO_SHORT, Clip, Features, score_clips
 from turbo_eval.scorers.vbench.background_consistency import BackgroundConsistency
-from turbo_eval.scorers.vbench.encoders import FloatArray, consistency, cosine, middle_indices
+from turbo_eval.scorers.vbench.encoders import ByteArray, FloatArray, consistency, cosine, middle_indices
 from turbo_eval.scorers.vbench.encoders.judges import ImageJudge, load_image_judge, load_video_judge
 from turbo_eval.scorers.vbench.overall_consistency import OverallConsistency
 from turbo_eval.scorers.vbench.subject_consistency import SubjectConsistency
@@ -23,10 +24,10 @@ class MeanColour:
     def __init__(self) -> None:
         self.calls = 0
 
-    def image_features(self, frames_NCHW: FloatArray) -> FloatArray:
+    def image_features(self, clips: Sequence[ByteArray]) -> list[FloatArray]:
         self.calls += 1
-        assert frames_NCHW.dtype == np.float32 and frames_NCHW.min() >= 0 and frames_NCHW.max() <= 1
-        return (frames_NCHW.mean(axis=(2, 3)) - np.float32(0.5)).astype(np.float32)
+        assert all(clip_THWC.dtype == np.uint8 and clip_THWC.ndim == 4 for clip_THWC in clips)
+        return [(clip_THWC.mean(axis=(1, 2)) / 255 - 0.5).astype(np.float32) for clip_THWC in clips]
 
 
 def test_the_rule_on_features_worked_out_by_hand():
@@ -60,6 +61,15 @@ def test_two_dimensions_share_one_forward_pass_of_one_encoder(world_clip):
     assert subject == BackgroundConsistency(encoder).score(clip, features)
     assert encoder.calls == 1
     assert subject.value is not None and 0.9 < subject.value <= 1
+
+
+def test_clips_that_are_scored_together_are_looked_at_together(world_clip):
+    clips = [world_clip("red", "circle", "left", "gray"), world_clip("blue", "square", "still", "black")]
+    encoder = MeanColour()
+    records = score_clips([SubjectConsistency(encoder), BackgroundConsistency(encoder)], clips)
+    assert encoder.calls == 1
+    alone = [SubjectConsistency(encoder).score(clip, Features(clip)).value for clip in clips]
+    assert [record.value for record in records] == [alone[0], alone[0], alone[1], alone[1]]
 
 
 def test_a_cut_costs_consistency(world_clip):

@@ -10,8 +10,9 @@ import pytest
 
 from turbo_eval.scorers.base import TOO_SHORT, Clip, Features
 from turbo_eval.scorers.vbench import spec
-from turbo_eval.scorers.vbench.dynamic_degree import DynamicDegree, is_dynamic, radius, sampled_indices
+from turbo_eval.scorers.vbench.dynamic_degree import TOP_SHARE, DynamicDegree, is_dynamic, sampled_indices
 from turbo_eval.scorers.vbench.encoders.dense_flow import OpenCvFlow, enlargement
+from turbo_eval.scorers.vbench.encoders.speeds import Speeds
 from turbo_eval.scorers.vbench.motion_smoothness import TOO_SHORT_TO_INTERPOLATE, MotionSmoothness, smoothness
 from turbo_train.world.oracle import read
 from turbo_train.world.scene import BACKGROUNDS, DIRECTION, MOTIONS
@@ -73,7 +74,7 @@ def test_frames_are_taken_at_eight_a_second():
 def test_the_radius_is_the_mean_of_the_fastest_twentieth():
     flow = np.zeros((10, 10, 2), np.float32)
     flow[0, :5] = (3.0, 4.0)
-    assert radius(flow) == 5.0
+    assert Speeds.of(flow).radius(TOP_SHARE) == 5.0
 
 
 def test_smoothness_of_the_packages_own_differences():
@@ -102,7 +103,7 @@ def test_flow_has_the_direction_and_the_speed_in_input_pixels(motion: str, world
     assert flow.shape == (32, 32, 2)
     dx, dy = DIRECTION[motion]
     along = flow @ np.array([dx, dy], np.float32)
-    assert radius(flow) == pytest.approx(13 / 7, rel=0.15)
+    assert Speeds.of(flow).radius(TOP_SHARE) == pytest.approx(13 / 7, rel=0.15)
     assert np.sort(along, axis=None)[-50:].mean() == pytest.approx(13 / 7, rel=0.15)
 
 

@@ -1,7 +1,7 @@
 """How do clip scores become VBench's dimensions, Quality, Semantic and Total?
 
-clip -> dimension (mean) -> Quality, Semantic, Total (total.py). All in float64 with exact summation (math.fsum), so that
-neither the order of the records nor the number of workers changes a bit.
+clip -> dimension (mean) -> Quality, Semantic, Total (total.py). All in float64 with exact sums (math.fsum): neither the
+order of the records nor the number of workers changes a bit.
 
 A dimension's mean is that of VBench on one process: over the frame pairs of all clips for the two consistencies, over
 frames for appearance style, over clips for the others (`spec.Dimension.averaging`). On several GPUs VBench averages

@@ -46,14 +46,15 @@ class ClipFile:
 class Measured:
     """What one engine says. values: by the clip's path; unscored: path -> why there is no number.
 
-    load_s, score_s: of the networks, and of decoding and scoring; None where they were not measured. score: the
-    dimension's own number. failed: why there is nothing at all.
+    load_s, score_s: of the networks, and of decoding and scoring; None where they were not measured. cpu_s: of all
+    threads, for scoring. score: the dimension's own number. failed: why there is nothing at all.
     """
 
     values: Mapping[Path, float]
     unscored: Mapping[Path, str]
     load_s: float | None = None
     score_s: float | None = None
+    cpu_s: float | None = None
     peak_bytes: int | None = None
     score: float | None = None
     failed: str = ""
@@ -81,7 +82,11 @@ class Official:
         """VBench's numbers for the clips. UserError: weights are missing."""
         absent = [file for file in files_for(dimension) if self._find(file) is None]
         if absent:
-            raise UserError(found=f"no {absent[0].name}", expected=dimension, run_next=wanted(absent, dimension))
+            raise UserError(
+                found=f"no {', '.join(file.name for file in absent)}",
+                expected=f"what VBench runs for {dimension}",
+                run_next=f"turbo-eval weights pull {wanted(absent, dimension)}",
+            )
         with tempfile.TemporaryDirectory(prefix="turbo-eval-parity-") as room:
             return self._measure(dimension, clips, Path(room))
 
@@ -91,7 +96,8 @@ class Official:
         request = room / "request.json"
         info = room / "full_info.json"
         info.write_text(json.dumps([_entry(dimension, c, path) for path, c in linked.items()]), encoding="utf-8")
-        asked = {"dimension": dimension, "device": self.device, "threads": self.threads, "info": str(info)}
+        notes = any(file.opens == "amt" for file in files_for(dimension))
+        asked = {"dimension": dimension, "device": self.device, "info": str(info), "notes": notes}
         request.write_text(json.dumps(asked), encoding="utf-8")
         answer = room / "answer.json"
         with (room / "log.txt").open("w+b") as log:
@@ -179,6 +185,7 @@ def _measured(dimension: str, found: Mapping[str, Any], linked: Mapping[str, Cli
         unscored=errors | silent,
         load_s=found["load_s"],
         score_s=found["score_s"],
+        cpu_s=found["cpu_s"],
         peak_bytes=found["peak_bytes"],
         score=found["score"],
     )

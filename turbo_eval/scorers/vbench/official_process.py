@@ -3,8 +3,9 @@
     python -P official_process.py REQUEST.json ANSWER.json
 
 It imports nothing of ours: official.py runs it by its path, in an environment where HOME, VBENCH_CACHE_DIR and
-TORCH_HOME name folders in VBench's own layout. REQUEST: dimension, device, threads, info (a list of clips as VBench
-writes it). ANSWER: score (of the dimension), videos (clip by clip), load_s, score_s, peak_bytes, errors.
+TORCH_HOME name folders in VBench's own layout. REQUEST: dimension, device, info (a list of clips as VBench writes it),
+notes (whether the weights' file holds more than tensors). ANSWER: score (of the dimension), videos (clip by clip),
+load_s, score_s, cpu_s, peak_bytes, errors.
 
 The package's own init_submodules and compute_* functions are called as its command line calls them in local mode;
 nothing of them is replaced. Where loading ends and scoring begins is read off VBench's progress bar over the clips:
@@ -34,11 +35,11 @@ class Watch(io.TextIOBase):
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
-        self.began_s = 0.0
+        self.began_s = self.began_cpu_s = 0.0
 
     def write(self, text: str) -> int:
         if not self.began_s and BAR_BEGINS.search(text):
-            self.began_s = time.perf_counter()
+            self.began_s, self.began_cpu_s = time.perf_counter(), time.process_time()
         return int(self.stream.write(text))
 
     def flush(self) -> None:
@@ -60,13 +61,14 @@ def measure(request: dict[str, Any], info: Path) -> dict[str, Any]:
         score, videos = compute(str(info), request["device"], submodules, imaging_quality_preprocessing_mode="longer")
     finally:
         sys.stderr = sys.__stderr__
-    ended_s = time.perf_counter()
+    ended_s, ended_cpu_s = time.perf_counter(), time.process_time()
     began_s = watch.began_s or started_s
     return {
         "score": float(score),
         "videos": [[video["video_path"], float(video["video_results"])] for video in videos],
         "load_s": began_s - started_s,
         "score_s": ended_s - began_s,
+        "cpu_s": ended_cpu_s - watch.began_cpu_s,
     }
 
 
@@ -86,7 +88,7 @@ def one_by_one(request: dict[str, Any], entries: list[Any], first: str, info: Pa
             errors[path] = _said(error)
     if not videos:
         raise RuntimeError(first)
-    return {"score": None, "videos": videos, "load_s": None, "score_s": None, "errors": errors}
+    return {"score": None, "videos": videos, "load_s": None, "score_s": None, "cpu_s": None, "errors": errors}
 
 
 def _said(error: BaseException) -> str:
@@ -95,10 +97,8 @@ def _said(error: BaseException) -> str:
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """What is written for official.py."""
-    import torch
-
-    torch.set_num_threads(request["threads"])
-    with_notes_of_a_trainer()
+    if request["notes"]:
+        with_notes_of_a_trainer()
     info = Path(request["info"])
     entries = json.loads(info.read_text(encoding="utf-8"))
     try:
@@ -109,7 +109,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         traceback.print_exc()
         found = one_by_one(request, entries, _said(error), info.with_name("one.json"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * PEAK_UNIT_BYTES
-    return {**found, "peak_bytes": peak, "torch": torch.__version__}
+    return {**found, "peak_bytes": peak}
 
 
 def with_notes_of_a_trainer() -> None:

@@ -9,7 +9,7 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from turbo_eval.scorers.base import TOO_SHORT, Clip, Features, OnEncoder, Score
@@ -48,9 +48,9 @@ class StaticFilter(OnEncoder[DenseFlow]):
         count = len(clip.frames_THWC)
         if count < 2:
             return Score.none(TOO_SHORT)
-        consecutive, ends = list(pairwise(range(count))), [(0, count - 1), (count - 1, 0)]
-        radii = (
-            (speeds.radius(TOP_SHARE) for speeds in clip_speeds(self.encoder, features, pairs))
-            for pairs in (consecutive, ends)
-        )
-        return Score.of(float(is_static(*radii, count, min(clip.frames_THWC.shape[1:3]))))
+        consecutive = self._radii(features, list(pairwise(range(count))))
+        ends = self._radii(features, [(0, count - 1), (count - 1, 0)])
+        return Score.of(float(is_static(consecutive, ends, count, min(clip.frames_THWC.shape[1:3]))))
+
+    def _radii(self, features: Features, pairs: Sequence[tuple[int, int]]) -> Iterator[float]:
+        return (speeds.radius(TOP_SHARE) for speeds in clip_speeds(self.encoder, features, pairs))

@@ -57,7 +57,7 @@ def make(tmp_path: Path) -> Callable[..., TinyAmt]:
 
 
 def test_a_batch_gives_what_its_pairs_give_at_odd_sizes(make: Callable[..., TinyAmt]):
-    found = [make(rows=rows).middles(FRAMES[:3], FRAMES[1:]) for rows in (1, 2, 3)]
+    found = [make(rows=rows).middles(FRAMES[:3], FRAMES[1:]) for rows in (1, 3)]
     assert found[0].shape == (3, 113, 131, 3) and found[0].dtype == np.uint8
     for other in found[1:]:  # a rounding may carry a pixel over a whole number
         assert np.abs(found[0].astype(int) - other).max() <= 1 and (found[0] != other).mean() < 1e-3

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.optical_flow.raft import BottleneckBlock, CorrBlock, FeatureEncoder
 from torchvision.models.optical_flow._utils import make_coords_grid
+from torchvision.models.optical_flow.raft import BottleneckBlock, CorrBlock, FeatureEncoder
 
 MIDDLE = 0.5  # t
 SLOPE = 0.1  # of the correction's LeakyReLU
@@ -148,13 +148,11 @@ class Correction(nn.Module):
 class AmtNet(nn.Module):
     """The frame half-way between two."""
 
-    def __init__(self, config: AmtConfig = AmtConfig()) -> None:  # noqa: B008
+    def __init__(self, config: AmtConfig = AmtConfig()) -> None:
         super().__init__()
         c1, c2, c3, c4 = config.channels
         side, self.flows = config.skip, config.flows
-        self.feat_encoder = FeatureEncoder(
-            block=BottleneckBlock, layers=config.features, norm_layer=nn.InstanceNorm2d
-        )
+        self.feat_encoder = FeatureEncoder(block=BottleneckBlock, layers=config.features, norm_layer=nn.InstanceNorm2d)
         self.encoder = Context(config.channels)
         self.decoder4 = Decoder(2 * c4 + 1, 2 * c4, 4 + c3, side)
         self.decoder3 = Decoder(3 * c3 + 4, 3 * c3, 4 + c2, side)
@@ -193,15 +191,15 @@ class AmtNet(nn.Module):
         return self._combined(out, resized_flow(flows, 2), first, second, mean)
 
     def _correlate(self, before_NChw: Tensor, after_NChw: Tensor) -> None:
-        """All with all, once: the way back reads the transposed products."""
+        """All with all, both ways, as CorrBlock would: a mean of products is the product with a mean, which is less."""
         count, channels, height, width = before_NChw.shape
-        scaled = before_NChw.flatten(2) / math.sqrt(channels)
-        ahead = scaled.transpose(1, 2) @ after_NChw.flatten(2)
-        for block, volume in ((self.ahead, ahead), (self.back, ahead.transpose(1, 2))):
-            pyramid = [volume.reshape(count * height * width, 1, height, width)]
-            for _ in range(block.num_levels - 1):
-                pyramid.append(F.avg_pool2d(pyramid[-1], 2))
-            block.corr_pyramid = pyramid
+        for block, here, there in ((self.ahead, before_NChw, after_NChw), (self.back, after_NChw, before_NChw)):
+            rows = here.flatten(2).transpose(1, 2) / math.sqrt(channels)
+            block.corr_pyramid = []
+            for _ in range(block.num_levels):
+                volume = rows @ there.flatten(2)
+                block.corr_pyramid.append(volume.view(count * height * width, 1, *there.shape[-2:]))
+                there = F.avg_pool2d(there, 2)
 
     @staticmethod
     def _apart(out_NCHW: Tensor) -> tuple[Tensor, Tensor]:

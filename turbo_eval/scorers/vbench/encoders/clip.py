@@ -59,7 +59,8 @@ def take_clip(state: Mapping[str, Tensor], where: Path, sizes: ClipSizes, *, hal
 
     half: as openai-clip computes on a GPU. UserError: names missing or unknown, or other shapes.
     """
-    net, weights = _outline(state, where, sizes, half)
+    net = outline(sizes, half=half)
+    weights = _weights(state, net, where, sizes)
     net.load_state_dict({key: value.float() for key, value in weights.items()}, assign=True)
     side = (sizes.context, sizes.context)
     net.attn_mask = torch.full(side, float("-inf")).triu(1)  # in no file: as built, but not on the meta device
@@ -69,7 +70,8 @@ def take_clip(state: Mapping[str, Tensor], where: Path, sizes: ClipSizes, *, hal
 
 def take_image_tower(state: Mapping[str, Tensor], where: Path, sizes: ClipSizes, *, half: bool = False) -> nn.Module:
     """The image tower alone; the whole file is held against the layout. Errors: as take_clip's."""
-    net, weights = _outline(state, where, sizes, half)
+    net = outline(sizes, half=half)
+    weights = _weights(state, net, where, sizes)
     visual: nn.Module = net.visual
     tower = {key.removeprefix("visual."): value for key, value in weights.items() if key.startswith("visual.")}
     visual.load_state_dict({key: value.float() for key, value in tower.items()}, assign=True)
@@ -77,8 +79,8 @@ def take_image_tower(state: Mapping[str, Tensor], where: Path, sizes: ClipSizes,
     return visual
 
 
-def _outline(state: Mapping[str, Tensor], where: Path, sizes: ClipSizes, half: bool) -> tuple[CLIP, dict[str, Tensor]]:
-    """The network without weights, and the weights that fit it."""
+def outline(sizes: ClipSizes, *, half: bool = False) -> CLIP:
+    """The network without weights, on the meta device."""
     vision = {
         "image_size": sizes.image_px,
         "patch_size": sizes.patch_px,
@@ -95,10 +97,14 @@ def _outline(state: Mapping[str, Tensor], where: Path, sizes: ClipSizes, half: b
     }
     with torch.device("meta"):
         # cast_dtype decides nothing but that LayerNorm computes in float32.
-        net = CLIP(sizes.embed_dim, vision, text, quick_gelu=True, cast_dtype=torch.float16 if half else None)
+        return CLIP(sizes.embed_dim, vision, text, quick_gelu=True, cast_dtype=torch.float16 if half else None)
+
+
+def _weights(state: Mapping[str, Tensor], net: CLIP, where: Path, sizes: ClipSizes) -> dict[str, Tensor]:
+    """Without the archive's notes. UserError: they do not fit."""
     weights = {key: value for key, value in state.items() if key not in NOTES}
     check_layout(weights, {key: value.shape for key, value in net.state_dict().items()}, where, sizes.name)
-    return net, weights
+    return weights
 
 
 def _finish(net: nn.Module, visual: Any, half: bool) -> None:

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from turbo_eval.scorers.vbench.encoders.products import Linear
+from turbo_eval.scorers.vbench.encoders.linear import Linear
 
-PATCHES = 256  # in one pass of the stem, 65 kB a patch and layer: larger results than 32 MB are slow to allocate
+PATCHES = 128  # in one pass of the stem on a CPU, whose cache then holds them: 65 kB a patch and layer
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class MusiqSizes:
 class StdConv(nn.Conv2d):
     """A convolution whose kernels are standardised: w' = (w - mean w) / (std w + 1e-5), std unbiased (BiT)."""
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
+    def forward(self, input: Tensor) -> Tensor:
         """(P, C, H, W) to (P, C', H', W')."""
         std, mean = torch.std_mean(self.weight, dim=(1, 2, 3), keepdim=True)
         return F.conv2d(input, (self.weight - mean) / (std + 1e-5), None, self.stride, self.padding)
@@ -117,6 +117,41 @@ class Block(nn.Module):
         return out
 
 
+class Table(nn.Module):
+    """A table of learned rows, under the name that the checkpoint gives it."""
+
+    def __init__(self, name: str, *shape: int) -> None:
+        super().__init__()
+        self.rows = name
+        self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
+
+    def forward(self) -> Tensor:
+        """The table."""
+        return self.get_parameter(self.rows)
+
+
+class Encoder(nn.Module):
+    """The class token, the tables of places and scales, and the blocks."""
+
+    def __init__(self, s: MusiqSizes) -> None:
+        super().__init__()
+        self.cls = nn.Parameter(torch.zeros(1, 1, s.width))
+        self.posembed_input = Table("position_emb", 1, s.grid**2, s.width)
+        self.scaleembed_input = Table("scale_emb", len(s.sides_px) + 1, s.width)
+        blocks = {f"encoderblock_{i}": Block(s.width, s.heads, s.mlp) for i in range(s.depth)}
+        self.transformer = nn.ModuleDict(blocks)
+        self.encoder_norm = nn.LayerNorm(s.width, eps=1e-6)
+
+    def forward(self, tokens_NLD: Tensor) -> Tensor:
+        """(N, D) the class token after all blocks, of tokens in any order."""
+        x = torch.cat([self.cls.expand(len(tokens_NLD), -1, -1), tokens_NLD], dim=1)
+        *blocks, last = self.transformer.values()
+        for block in blocks:
+            x = block(x)
+        out: Tensor = self.encoder_norm(last(x, wanted=1)[:, 0])
+        return out
+
+
 class MusiqNet(nn.Module):
     """MUSIQ with the names of the published checkpoint."""
 
@@ -128,23 +163,15 @@ class MusiqNet(nn.Module):
         self.gn_root = nn.GroupNorm(s.groups, s.stem, eps=1e-6)
         self.block1 = Bottleneck(s.stem, outer, s.groups)
         self.embedding = Linear((s.patch_px // 4) ** 2 * outer, s.width)
-        self.transformer_encoder = nn.Module()
-        encoder = self.transformer_encoder
-        encoder.cls = nn.Parameter(torch.zeros(1, 1, s.width))
-        encoder.posembed_input = nn.Module()
-        encoder.posembed_input.position_emb = nn.Parameter(torch.zeros(1, s.grid**2, s.width))
-        encoder.scaleembed_input = nn.Module()
-        encoder.scaleembed_input.scale_emb = nn.Parameter(torch.zeros(len(s.sides_px) + 1, s.width))
-        blocks = {f"encoderblock_{i}": Block(s.width, s.heads, s.mlp) for i in range(s.depth)}
-        encoder.transformer = nn.ModuleDict(blocks)
-        encoder.encoder_norm = nn.LayerNorm(s.width, eps=1e-6)
+        self.transformer_encoder = Encoder(s)
         self.head = Linear(s.width, 1)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """(N,) scores, about 0 to 100, of pictures in 0..1."""
         x_NCHW = (x_NCHW - 0.5) * 2
         tokens = [self.tokens(scaled, scale) for scale, scaled in enumerate(self.scales(x_NCHW))]
-        return self.score(torch.cat(tokens, dim=1))
+        scores: Tensor = self.head(self.transformer_encoder(torch.cat(tokens, dim=1)))[:, 0]
+        return scores
 
     def scales(self, x_NCHW: Tensor) -> list[Tensor]:
         """The pictures with their longer side 224 px and 384 px, and as they are."""
@@ -162,11 +189,13 @@ class MusiqNet(nn.Module):
         p = self.sizes.patch_px
         patches = cut(x_NCHW, p)
         rows, columns = patches.shape[1:3]
-        embedded = torch.cat([self.embed(part) for part in patches.flatten(0, 2).split(PATCHES)])
+        at_once = PATCHES if x_NCHW.device.type == "cpu" else patches.numel()
+        embedded = torch.cat([self.embed(part) for part in patches.flatten(0, 2).split(at_once)])
         encoder = self.transformer_encoder
-        place = hashed(rows, columns, self.sizes.grid).to(x_NCHW.device)
-        where = encoder.posembed_input.position_emb[:, place] + encoder.scaleembed_input.scale_emb[scale]
-        return embedded.unflatten(0, (len(x_NCHW), -1)) + where
+        places = hashed(rows, columns, self.sizes.grid).to(x_NCHW.device)
+        where_1LD = encoder.posembed_input()[:, places] + encoder.scaleembed_input()[scale]
+        tokens: Tensor = embedded.unflatten(0, (len(x_NCHW), -1)) + where_1LD
+        return tokens
 
     def embed(self, patches_PCpp: Tensor) -> Tensor:
         """(P, D) of patches, each by itself: padding never shows a neighbour."""
@@ -177,16 +206,6 @@ class MusiqNet(nn.Module):
         x = self.block1(F.relu_(F.max_pool2d(x, 3, stride=2, ceil_mode=True)))
         embedded: Tensor = self.embedding(x.permute(0, 2, 3, 1).flatten(1))
         return embedded
-
-    def score(self, tokens_NLD: Tensor) -> Tensor:
-        """(N,) scores of the patches' tokens in any order."""
-        encoder = self.transformer_encoder
-        x = torch.cat([encoder.cls.expand(len(tokens_NLD), -1, -1), tokens_NLD], dim=1)
-        *blocks, last = encoder.transformer.values()
-        for block in blocks:
-            x = block(x)
-        scores: Tensor = self.head(encoder.encoder_norm(last(x, wanted=1)[:, 0]))[:, 0]
-        return scores
 
 
 def same(length: int, window: int, stride: int) -> tuple[int, int]:

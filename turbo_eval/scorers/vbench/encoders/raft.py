@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,6 @@ from turbo_train.errors import UserError
 from turbo_train.nets.key_layout import check_layout
 from turbo_train.weights.table import WeightFile
 
-UPDATES = 20
 STRIDE = 8
 SMALLEST_PX = 121  # padded: 128; the coarsest of the correlation's levels then still has two cells a side
 
@@ -37,6 +37,7 @@ class Raft(Backbone):
     NAME = "raft"
     FILES = ("raft/raft-things.pth",)
     PACKAGES = ("torch", "torchvision")
+    UPDATES: ClassVar[int] = 20
 
     def __init__(self, files: Mapping[WeightFile, Path], mode: Mode = MODE) -> None:
         super().__init__(files, mode)
@@ -54,10 +55,12 @@ class Raft(Backbone):
         """
         height, width = frames_THWC.shape[1:3]
         if min(height, width) < SMALLEST_PX:
-            raise UserError(found=f"frames of {height}x{width} px", expected=f"{SMALLEST_PX} px a side or more for RAFT")
+            raise UserError(
+                found=f"frames of {height}x{width} px", expected=f"{SMALLEST_PX} px a side or more for RAFT"
+            )
         self.load()
         assert self._net is not None
-        net = self._net
+        net: Any = self._net
         features, contexts = SeenFrames(net.feature_encoder), SeenFrames(net.context_encoder)
         position = 0
         while position < len(pairs):
@@ -68,7 +71,7 @@ class Raft(Backbone):
                 features.see(pictures, (number for pair in chunk for number in pair))
                 contexts.see(pictures, (first for first, _ in chunk))
                 first, second = (features.of(numbers) for numbers in zip(*chunk, strict=True))
-                flow_N2HW = refine(net, first, second, contexts.of([number for number, _ in chunk]), UPDATES)
+                flow_N2HW = refine(net, first, second, contexts.of([number for number, _ in chunk]), self.UPDATES)
                 found = numpy_of(flow_N2HW.permute(0, 2, 3, 1))
             features.keep(number for pair in left for number in pair)
             contexts.keep(first for first, _ in left)
@@ -80,7 +83,7 @@ class Pictures:
 
     def __init__(self, frames_THWC: ByteArray, device: str) -> None:
         self.frames_THWC, self.device = frames_THWC, device
-        self.padding = Padding.to_multiple(*frames_THWC.shape[1:3], STRIDE)
+        self.padding = Padding.to_multiple(frames_THWC.shape[1], frames_THWC.shape[2], STRIDE)
 
     def __getitem__(self, number: int) -> Tensor:
         """The frame of that number."""
@@ -112,9 +115,7 @@ class SeenFrames:
         self.maps = {number: kept for number, kept in self.maps.items() if number in wanted}
 
 
-def build_raft(
-    published: Mapping[str, Tensor], where: str, empty: Callable[[], nn.Module] = raft_large
-) -> nn.Module:
+def build_raft(published: Mapping[str, Tensor], where: str, empty: Callable[[], nn.Module] = raft_large) -> nn.Module:
     """torchvision's RAFT with weights under their published names. UserError: other names or shapes."""
     with torch.device("meta"):
         net = empty()

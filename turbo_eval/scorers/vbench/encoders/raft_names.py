@@ -1,4 +1,4 @@
-"""What does RAFT's published file call the parameters of torchvision's RAFT? The parts are the same, their names are not.
+"""What does RAFT's published file call the parameters of torchvision's RAFT? The same parts have other names.
 
 The encoders' names are AMT's feature encoder's too, which is RAFT's small one.
 """

@@ -8,6 +8,8 @@ Shape legend: N pairs, C channels, H W padded pixels, h w an eighth of them.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -33,7 +35,7 @@ class Gate:
 class RecurrentUnit:
     """torchvision's ConvGRU on one context."""
 
-    def __init__(self, unit: nn.Module, hidden: int, context_NChw: Tensor) -> None:
+    def __init__(self, unit: Any, hidden: int, context_NChw: Tensor) -> None:
         self.gates = Gate([unit.convz, unit.convr], hidden, context_NChw)
         self.candidate = Gate([unit.convq], hidden, context_NChw)
 
@@ -44,7 +46,7 @@ class RecurrentUnit:
         return (1 - update) * hidden + update * new
 
 
-def refine(net: nn.Module, first_NChw: Tensor, second_NChw: Tensor, context_NChw: Tensor, updates: int) -> Tensor:
+def refine(net: Any, first_NChw: Tensor, second_NChw: Tensor, context_NChw: Tensor, updates: int) -> Tensor:
     """(N, 2, H, W) flow from the encoders' outputs: the last of the flows that torchvision's RAFT returns."""
     net.corr_block.build_pyramid(first_NChw, second_NChw)
     size = net.update_block.hidden_state_size

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from turbo_eval.scorers.vbench.encoders.products import Linear, attention, linear
+from turbo_eval.scorers.vbench.encoders.linear import Linear, attention, linear
 
-ROWS = 784  # tokens in one pass of an MLP: results larger than 32 MB are slow to allocate
+ROWS = 784  # tokens in one pass of an MLP on a CPU: results larger than 32 MB are slow to allocate
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ class Mlp(nn.Module):
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         """(B, L, D) to (B, L, D)."""
-        parts = [self.fc2(F.gelu(self.fc1(part))) for part in x_BLD.flatten(0, 1).split(ROWS)]
+        at_once = ROWS if x_BLD.device.type == "cpu" else x_BLD.numel()
+        parts = [self.fc2(F.gelu(self.fc1(part))) for part in x_BLD.flatten(0, 1).split(at_once)]
         return torch.cat(parts).view_as(x_BLD)
 
 
@@ -93,6 +94,22 @@ class Block(nn.Module):
         return out
 
 
+class PatchEmbed(nn.Module):
+    """A token for every patch of every frame."""
+
+    def __init__(self, sizes: UmtSizes) -> None:
+        super().__init__()
+        side = (1, sizes.patch_px, sizes.patch_px)
+        self.proj = nn.Conv3d(3, sizes.width, side, side)
+
+    def forward(self, x_BTCHW: Tensor) -> Tensor:
+        """(B, L, D): a kernel that is one frame deep is a convolution of each frame."""
+        kernel = self.proj.weight[:, :, 0]
+        patches = F.conv2d(x_BTCHW.flatten(0, 1), kernel, self.proj.bias, stride=kernel.shape[-1])
+        tokens: Tensor = patches.flatten(2).transpose(1, 2).unflatten(0, (len(x_BTCHW), -1)).flatten(1, 2)
+        return tokens
+
+
 class UmtNet(nn.Module):
     """UMT with the names of the published checkpoint."""
 
@@ -100,18 +117,14 @@ class UmtNet(nn.Module):
         super().__init__()
         self.sizes = s = sizes or UmtSizes()
         self.pos_embed = nn.Parameter(torch.zeros(1, s.frames * s.grid**2, s.width))
-        self.patch_embed = nn.Module()
-        self.patch_embed.proj = nn.Conv3d(3, s.width, (1, s.patch_px, s.patch_px), (1, s.patch_px, s.patch_px))
+        self.patch_embed = PatchEmbed(s)
         self.blocks = nn.ModuleList(Block(s) for _ in range(s.depth))
         self.fc_norm = nn.LayerNorm(s.width, eps=1e-6)
         self.head = nn.Linear(s.width, s.actions)
 
     def forward(self, x_BTCHW: Tensor) -> Tensor:
         """(B, actions) logits of normalised clips."""
-        proj = self.patch_embed.proj
-        # A kernel one frame deep is a convolution of each frame.
-        patches = F.conv2d(x_BTCHW.flatten(0, 1), proj.weight[:, :, 0], proj.bias, stride=self.sizes.patch_px)
-        x_BLD = patches.flatten(2).transpose(1, 2).reshape(len(x_BTCHW), -1, self.sizes.width) + self.pos_embed
+        x_BLD = self.patch_embed(x_BTCHW) + self.pos_embed
         for block in self.blocks:
             x_BLD = block(x_BLD)
         logits: Tensor = self.head(self.fc_norm(x_BLD.mean(1)))

@@ -3,7 +3,7 @@
     y = norm_1(x);  z = x + out(attention(y));  z + mlp(norm_2(z))        a pre-norm block (Dosovitskiy et al. 2021)
 Two shortcuts, each of which changes nothing but the order of sums. Of the last block's output only the class token is
 read, so queries, projection and MLP, which are most of its work, are computed for token 0 alone; keys and values
-still need every token. And on a CPU linear layers take the faster way (linear.py).
+still need every token. And on a CPU matrix products take the faster way (linear.py).
 Shape legend: B images or clips, L tokens, D width.
 """
 
@@ -12,9 +12,8 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from turbo_eval.scorers.vbench.encoders.linear import linear, quicken
+from turbo_eval.scorers.vbench.encoders.linear import attention, linear, quicken
 
 
 class QuickBlock(nn.Module):
@@ -51,7 +50,7 @@ class QuickBlock(nn.Module):
         else:
             query, keys, values = linear(y_BLD, self.joint_weight, self.joint_bias).chunk(3, dim=-1)
         q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (query, keys, values))
-        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        mixed = attention(q, k, v).transpose(1, 2).flatten(2)
         z_BLD = x_BLD + linear(mixed, self.out.weight, self.out.bias)
         seen: Tensor = z_BLD + self.mlp(self.norm_2(z_BLD))
         return seen

@@ -26,9 +26,9 @@ def linear(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor
     """x W^T + b of (..., I), as torch's own."""
     if x.numel() < FEWEST_ROWS * x.shape[-1] or not _gains(x):
         return F.linear(x, weight_OI, bias_O)
-    # (1, R, 1, I) read as channels last: neither the rows nor the result are copied. F.conv2d would not do: on one
-    # thread it takes a batch of one to MKL again.
-    rows = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
+    # (1, R, 1, I) read as channels last: neither contiguous rows nor the result are copied. F.conv2d would not do:
+    # on one thread it takes a batch of one to MKL again.
+    rows = x.contiguous().view(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
     kernel = weight_OI[:, :, None, None]
     out = torch.mkldnn_convolution(rows, kernel, bias_O, (0, 0), (1, 1), (1, 1), 1)
     return out.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
