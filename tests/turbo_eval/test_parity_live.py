@@ -48,7 +48,7 @@ def test_the_package_says_the_same(
     if spec.SUBJECT_CONSISTENCY in dimensions and overlay.dino is None:
         pytest.skip("no code of facebookresearch/dino: turbo-eval parity --setup")
     clips, ours, official = (tmp_path / name for name in ("clips", "ours", "official"))
-    write_further_clips(clips)
+    write_further_clips(clips, actions=spec.HUMAN_ACTION in dimensions)
     files = [
         write(t, root) for t in TABLES[dimensions] for write, root in ((write_ours, ours), (write_official, official))
     ]

@@ -45,7 +45,14 @@ def test_the_examples_of_the_readme_are_read(tmp_path: Path) -> None:
 
 def test_every_kind_of_suite_is_listed() -> None:
     listed = describe_suites()
-    assert list(listed) == ["world", "world-validation", "vbench", "vbench:DIMENSION", "file-names", "vbench-category:NAME"]
+    assert list(listed) == [
+        "world",
+        "world-validation",
+        "vbench",
+        "vbench:DIMENSION",
+        "file-names",
+        "vbench-category:NAME",
+    ]
     assert all(len(text.split()) > 5 for text in listed.values())
 
 

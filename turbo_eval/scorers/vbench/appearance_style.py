@@ -26,5 +26,5 @@ class AppearanceStyle(OnEncoder[ImageText]):
         """Of every frame of the clip. UserError: the prompt names no style."""
         if len(clip.frames_THWC) < 2:
             return Score.none(TOO_SHORT)
-        style_D = self.encoder.text_features(auxiliary(clip.prompt, APPEARANCE_STYLE, "appearance_style"))
+        style_D = self.encoder.text_features(auxiliary(clip.prompt, APPEARANCE_STYLE, APPEARANCE_STYLE))
         return Score.of(float(np.mean(style_cosines(clip_picture_features(self.encoder, features), style_D))))

@@ -42,7 +42,8 @@ class Networks:
         """Why a dimension cannot be scored here; "" where it can."""
         if dimension in NOT_BUILT:
             return "its network is not built yet"
-        if any(locate(file) is None for file in files_for(dimension)):
+        tensors = (file for file in files_for(dimension) if file.opens != "text")  # open_clip ships CLIP's vocabulary
+        if any(locate(file) is None for file in tensors):
             return f"weights missing: turbo-eval weights pull --for {dimension}"
         return ""
 
