@@ -98,7 +98,7 @@ def copy_clip(place: Place, source: Path, ahead: DecodeAhead | None = None) -> P
 
     def check(path: Path) -> Video:
         try:
-            return read_video(path) if ahead is None else ahead.take(source, sha256_of(path))
+            return read_video(path) if ahead is None else ahead.take(source, sha256_of(path), copy=path)
         except UnreadableVideo as error:
             found = error.found.replace(str(path), str(source))
             raise UnreadableVideo(found=found, expected=error.expected, run_next=error.run_next) from error

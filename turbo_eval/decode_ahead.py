@@ -1,14 +1,15 @@
 """How are clips decoded while others are being scored? By a few threads that work one micro-batch ahead.
 
 What is expected is decoded once and kept until it is taken or forgotten, with the sha256 of the bytes that were read:
-a file which has changed since is decoded again. Large files are left to be decoded in their turn: what waits in
-memory is bounded by two micro-batches of ordinary clips.
+a file which has changed since, or meanwhile, is decoded again. No more than WAITING_BYTES of frames wait in memory, and
+the clips that the threads are at (of files below LARGE_BYTES): everything else is decoded in its turn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from turbo_train.video_io import Video, read_video
 
 THREADS = 2
 LARGE_BYTES = 64 * 2**20  # of a file; ordinary clips of a few seconds have one or two MiB
+WAITING_BYTES = 2**30  # of frames
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class DecodeAhead:
 
     def __init__(self, threads: int = THREADS) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-        self._expected: dict[Path, Future[Decoded]] = {}
+        self._expected: dict[Path, Future[Decoded | None]] = {}
 
     def __enter__(self) -> DecodeAhead:
         """The decoder itself."""
@@ -49,22 +51,36 @@ class DecodeAhead:
             self._expected.pop(path).cancel()
         for path in wanted:
             if path not in self._expected and _is_ordinary(path):
-                self._expected[path] = self._pool.submit(_decode, path)
+                self._expected[path] = self._pool.submit(self._decode, path)
 
-    def take(self, path: Path, sha256: str) -> Video:
-        """The clip of a file that now has this sha256. UnreadableVideo when it does not decode; OSError."""
+    def take(self, path: Path, sha256: str, copy: Path | None = None) -> Video:
+        """The clip of a file that has this sha256. UnreadableVideo when it does not decode; OSError.
+
+        copy: another file with these bytes, which is decoded where the first has others by now.
+        """
         future = self._expected.pop(path, None)
         if future is not None and not future.cancelled() and future.exception() is None:
             decoded = future.result()
-            if decoded.sha256 == sha256:
+            if decoded is not None and decoded.sha256 == sha256:
                 return decoded.video
-        return read_video(path)
+        return read_video(copy or path)
+
+    def _decode(self, path: Path) -> Decoded | None:
+        """None: too much is waiting already, or the file is being changed."""
+        if self.waiting_bytes() >= WAITING_BYTES:
+            return None
+        sha256 = sha256_of(path)
+        decoded = Decoded(read_video(path), sha256)
+        return decoded if sha256_of(path) == sha256 else None
+
+    def waiting_bytes(self) -> int:
+        """Of the frames that nobody has taken yet."""
+        done = [future for future in list(self._expected.values()) if future.done() and not future.cancelled()]
+        decoded = [future.result() for future in done if future.exception() is None]
+        return sum(each.video.frames_THWC.nbytes for each in decoded if each is not None)
 
 
 def _is_ordinary(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size < LARGE_BYTES
-
-
-def _decode(path: Path) -> Decoded:
-    sha256 = sha256_of(path)
-    return Decoded(read_video(path), sha256)
+    with suppress(OSError):  # a file that is gone shows in its turn
+        return path.is_file() and path.stat().st_size < LARGE_BYTES
+    return False

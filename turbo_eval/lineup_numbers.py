@@ -3,6 +3,7 @@
 A row is one contestant, or several trainings of one recipe that differ in their seed. A row of several takes for each
 clip the mean over its members: its interval resamples prompts (stats.py) and says what other prompts would have
 given these very checkpoints. It does not cover other seeds; each member's own number stands beside it instead.
+Clips weigh alike: all clips of a model have one length, so weights by frames, as VBench has them, would change no mean.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from turbo_eval.contestants import Contestant, Request, contestants_of, output_folder
+from turbo_eval.encoder_choice import dimension_scorers, encoders_of
 from turbo_eval.generators.folder import VideoFolder, open_folder
 from turbo_eval.keys import key_fields
 from turbo_eval.leases import Session
@@ -21,25 +22,21 @@ from turbo_eval.prompt_suite import Suite
 from turbo_eval.provenance import Environment, cores, environment
 from turbo_eval.records import ClipId, ClipRecord, Prompt, ScoreRecord
 from turbo_eval.scorers.base import Scorer, applies
-from turbo_eval.scorers.registry import EMBEDDED, PROFILES, VBENCH, Scorers, build_scorers
+from turbo_eval.scorers.registry import EMBEDDED, VBENCH
 from turbo_eval.scorers.reward import reward_scorers
-from turbo_eval.scorers.reward_choice import unknown_words
-from turbo_eval.scorers.vbench.encoders.backbone import MODE, Mode
-from turbo_eval.scorers.vbench.spec import TEMPORAL_FLICKERING, unknown_name
+from turbo_eval.scorers.vbench.spec import TEMPORAL_FLICKERING
 from turbo_eval.screen import say
-from turbo_eval.static_clips import Needed, is_filtered, needed_of
+from turbo_eval.static_clips import Needed, needed_of
 from turbo_eval.store import Run, open_run
 from turbo_eval.suites import FILE_NAMES, load_suite, suite_of_file_names, suite_of_texts
 from turbo_eval.units import Plan, Unit
 from turbo_train.errors import UserError
 from turbo_train.nets.projection import describe
-from turbo_train.rewards.table import find_reward
 
 if TYPE_CHECKING:  # torch
     from turbo_eval.generators.latent import LatentGenerator
 
 BATCH = 4
-WORLD_JUDGE = "world-image-judge"
 HELD = 2  # models in memory at a time: a pair, or of many the one at work and the one before
 
 
@@ -114,10 +111,7 @@ class Job:
 
     def needed(self, model: str, index: int) -> Needed:
         """How many clips of a prompt are needed; of flickering prompts that shows only as they are scored."""
-        flickering = next((s.scorer_id for s in self.scorers if s.metric == TEMPORAL_FLICKERING), None)
-        if not self.request.score:
-            return Needed(self.plan.samples_of(index), True)
-        return needed_of(self.run, self.plan, model, index, flickering)
+        return needed(self.request, self.plan, self.scorers, self.run, model, index)
 
     def missing_scorers(self, clip: ClipRecord, prompt: Prompt) -> list[Scorer]:
         """The scorers that are asked of this clip and have not said anything of these bytes."""
@@ -136,6 +130,14 @@ class Job:
         return [s for s in kept if s.clip_id in wanted and self.plan.metric_wants(s.metric, s.sample_index)]
 
 
+def needed(request: Request, plan: Plan, scorers: Sequence[Scorer], run: Run | None, model: str, index: int) -> Needed:
+    """How many clips of a prompt are needed as far as the run (None: not begun) can tell; without scores, all."""
+    if not request.score:
+        return Needed(plan.samples_of(index), True)
+    flickering = next((s.scorer_id for s in scorers if s.metric == TEMPORAL_FLICKERING), None)
+    return needed_of(run, plan, model, index, flickering)
+
+
 @dataclass(frozen=True)
 class Draft:
     """What a command asks for, with every name resolved and nothing written."""
@@ -152,6 +154,13 @@ class Draft:
     device: str
     videos: VideoFolder | None
 
+    @property
+    def strays(self) -> str:
+        """The files of --videos that no prompt asks for, in one clause; "" where there are none."""
+        names = self.videos.strays(self.suite.prompts) if self.videos else []
+        first = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        return f"not scored, for they belong to no prompt of {self.suite.name}: {len(names)} ({first})" if names else ""
+
 
 def draft(request: Request) -> Draft:
     """Resolve every name and load the scorers. UserError for a mistake of the command line."""
@@ -160,11 +169,12 @@ def draft(request: Request) -> Draft:
         _check_steps(contestant)
         _tell(contestant)
     suite = _suite(request)
-    on_networks = request.rewards is not None or any(contestant.entry for contestant in contestants)
-    device = _device(request) if on_networks else "cpu"
-    scorers, unscored = _scorers(request, suite, device)
-    names = tuple(contestant.name for contestant in contestants)
     encoders = encoders_of(request, suite) if request.score else EMBEDDED
+    made_here = any(contestant.entry for contestant in contestants)
+    on_networks = made_here or request.rewards is not None or encoders == VBENCH
+    device = _device(request) if on_networks else "cpu"
+    scorers, unscored = _scorers(request, suite, encoders, device)
+    names = tuple(contestant.name for contestant in contestants)
     scope = Scope(names, request.samples, request.limit, request.dimensions, request.score, encoders)
     if request.rewards is not None:  # no reward asks for the 25 clips of a prompt that one dimension of VBench's does
         metrics = tuple(scorer.metric for scorer in scorers)
@@ -194,44 +204,26 @@ def _suite(request: Request) -> Suite:
     return suite_of_file_names(request.videos) if request.suite == FILE_NAMES else load_suite(request.suite)
 
 
-def _scorers(request: Request, suite: Suite, device: str) -> tuple[Sequence[Scorer], dict[str, str]]:
+def _scorers(request: Request, suite: Suite, encoders: str, device: str) -> tuple[Sequence[Scorer], dict[str, str]]:
     """What the clips are scored by, and what of it cannot be had. Reward networks are not loaded yet."""
     if not request.score:
         return [], {}
     asked = request.rewards
     if asked is None:
-        return _dimensions(request, suite, device)
+        return dimension_scorers(request, suite, encoders, device)
     texts = [prompt.prompt for prompt in suite.prompts]
     rewards = reward_scorers(asked.names, texts, device=device, dtype=asked.dtype, repeat_last=asked.repeat_last)
     if not asked.beside:
         return rewards
-    others = _dimensions(request, suite, device)
+    others = dimension_scorers(request, suite, encoders, device)
     return [*others.scorers, *rewards.scorers], {**others.unscored, **rewards.unscored}
-
-
-def _dimensions(request: Request, suite: Suite, device: str) -> Scorers:
-    """VBench's dimensions, and the oracle, by the encoders that were asked for, else by those that fit the prompts."""
-    profile = encoders_of(request, suite)
-    if profile == VBENCH and request.encoders is None:
-        say("scored by VBench's networks: the embedded world's judges do not know the words of these prompts")
-    mode = Mode(device, request.precision, request.compat) if profile == VBENCH else MODE
-    return build_scorers(profile, request.dimensions or None, mode=mode, static_filter=is_filtered(suite))
-
-
-def encoders_of(request: Request, suite: Suite) -> str:
-    """The profile of encoders: as asked, else `embedded` where the world's judges know every word of the prompts."""
-    if request.encoders is not None:
-        if request.encoders not in PROFILES:
-            raise unknown_name("encoders", request.encoders, PROFILES)
-        return request.encoders
-    judge = find_reward(WORLD_JUDGE)
-    texts = [prompt.prompt for prompt in suite.prompts]
-    return VBENCH if judge.missing() or unknown_words(judge, texts) else EMBEDDED
 
 
 def prepare(request: Request) -> Job:
     """The job of a request, with its run's folder made or opened. UserError for a mistake of the command line."""
     d = draft(request)
+    if d.strays:
+        say(d.strays)
     try:
         run = open_run(d.folder, d.manifest, d.suite, expiry_s=request.lease_s)
     except UserError:

@@ -2,7 +2,9 @@
 
 The time comes from a short calibration: one micro-batch of each model (two, if the first took less than ten seconds:
 the first call is slower), coded and scored, in memory and a temporary folder; where clips lack scores, two of them are
-scored. Nothing is written to the run. With a shard only its micro-batches are counted.
+scored. Nothing is written to the run. With a shard only its micro-batches are counted. Of clips that are made only
+until five of a prompt are static (static_clips.py) those are counted that are known to be needed; a note says how many
+more there may be.
 """
 
 from __future__ import annotations
@@ -18,10 +20,11 @@ from typing import Any
 from turbo_eval.contestants import Contestant, Request
 from turbo_eval.disk import MARGIN, room_of
 from turbo_eval.manifest import MANIFEST, changed_keys, check_same
-from turbo_eval.pipeline import Draft, Job, draft
+from turbo_eval.pipeline import Draft, Job, draft, needed
 from turbo_eval.printing import duration
 from turbo_eval.records import ClipId, ClipRecord, Prompt
 from turbo_eval.scorers.base import Clip, applies, open_clip, score_clips
+from turbo_eval.static_clips import Needed
 from turbo_eval.store import Run
 from turbo_eval.units import Unit
 from turbo_train.video_io import encode_mp4
@@ -29,6 +32,7 @@ from turbo_train.weights.sizes import readable
 
 BRIEF_S = 10.0
 SCORED = 2  # finished clips that are decoded and scored to learn the time of one
+UNTIL_STATIC = "not counted: more clips for temporal flickering, made until five of a prompt are static; at most"
 LATENCY = "measuring the latency takes up to a minute more (--no-latency leaves it out)"
 
 
@@ -103,6 +107,9 @@ def forecast(request: Request, *, calibrate: bool = True) -> Forecast:
         notes.append(f"shard {request.shard}: only its micro-batches are counted; the disk must hold all of them")
     if request.latency and any(contestant.entry for contestant in d.contestants):
         notes.append(LATENCY)
+    notes += [d.strays] if d.strays else []
+    if further := _further(d, job):
+        notes.append(f"{UNTIL_STATIC} {further}")
     units = list(d.plan.units(d.manifest.keys))
     own = [unit for number, unit in enumerate(units) if request.shard is None or request.shard.takes(number)]
     models = []
@@ -134,6 +141,16 @@ def _job_there(d: Draft) -> tuple[Job | None, list[str]]:
     return job, notes
 
 
+def _needed(d: Draft, job: Job | None, model: str, index: int) -> Needed:
+    return needed(d.request, d.plan, d.scorers, job.run if job is not None else None, model, index)
+
+
+def _further(d: Draft, job: Job | None) -> int:
+    """The most clips that may turn out to be needed beyond those that are counted, of all models."""
+    asked = [(_needed(d, job, c.name, i), i) for c in d.contestants for i in range(len(d.suite.prompts))]
+    return sum(d.plan.samples_of(index) - one.samples for one, index in asked if not one.is_final)
+
+
 def _count(
     d: Draft, job: Job | None, model: str, units: Sequence[Unit]
 ) -> tuple[ModelForecast, list[tuple[ClipRecord, Prompt]]]:
@@ -141,15 +158,18 @@ def _count(
     clips = to_make = open_units = 0
     unscored = []
     for unit in units:
-        missing = 0
+        missing = wanted = 0
         for index in unit.wanted:
+            if unit.sample_index >= _needed(d, job, model, index).samples:
+                continue
+            wanted += 1
             prompt = d.suite.prompts[index]
             clip_id: ClipId = (model, prompt.prompt_id, unit.sample_index)
             clip = job.run.clip(clip_id) if job is not None else None
             missing += clip is None
             if job is not None and clip is not None and job.missing_scorers(clip, prompt):
                 unscored.append((clip, prompt))
-        clips, to_make, open_units = clips + len(unit.wanted), to_make + missing, open_units + bool(missing)
+        clips, to_make, open_units = clips + wanted, to_make + missing, open_units + bool(missing)
     return ModelForecast(model, clips, clips - to_make, to_make, len(unscored), open_units), unscored
 
 

@@ -44,8 +44,10 @@ def needed(is_static: Callable[[int], bool | None], least: int, most: int) -> Ne
     return Needed(most, True)
 
 
-def needed_of(run: Run, plan: Plan, model: str, index: int, scorer: str | None) -> Needed:
-    """Of one prompt of a run. scorer: the id of temporal_flickering's; None: nothing scores it, and it needs no clips.
+def needed_of(run: Run | None, plan: Plan, model: str, index: int, scorer: str | None) -> Needed:
+    """Of one prompt of a run; None: it is not begun.
+
+    scorer: the id of temporal_flickering's; None: nothing scores it, and it needs no clips of its own.
 
     A clip that could not be made or scored is not static.
     """
@@ -58,6 +60,8 @@ def needed_of(run: Run, plan: Plan, model: str, index: int, scorer: str | None) 
 
     def is_static(sample_index: int) -> bool | None:
         clip_id = (model, prompt.prompt_id, sample_index)
+        if run is None:
+            return None
         clip = run.clip(clip_id)
         score = run.score(clip, TEMPORAL_FLICKERING, scorer) if clip else None
         if score is not None:

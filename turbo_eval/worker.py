@@ -11,7 +11,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import TypeVar
@@ -22,8 +21,9 @@ from turbo_eval.disk import MARGIN, check_room
 from turbo_eval.durable import sha256_of, writer
 from turbo_eval.leases import Lease, Session
 from turbo_eval.pipeline import Job
-from turbo_eval.records import ClipId, ClipRecord, Prompt, ScoreRecord
-from turbo_eval.scorers.base import Clip, OnNetwork, Scorer, UnreadableClip, open_clip, score_clips
+from turbo_eval.records import ClipId, Prompt
+from turbo_eval.scorers.base import on_networks
+from turbo_eval.scoring import Scoring, ScoringFailed
 from turbo_eval.screen import say, stage
 from turbo_eval.store import Failure
 from turbo_eval.units import Unit
@@ -36,7 +36,6 @@ IMPORT, NO_FILE = "import", "no file"
 ATTEMPTS = 3  # the first and two more
 SYSTEMATIC = 3  # so many micro-batches failing one after the other are no accident
 WAIT_S = (0.05, 2.0)  # between two looks at what others hold: at first, at most
-GROUP_BYTES = 2**30  # of decoded frames that are scored together; a single clip may be larger
 ENCODED_SHARE = 0.5  # of the raw frames: a guess for the first clips; afterwards their own mean is known
 
 
@@ -56,6 +55,7 @@ class Worker:
         self._failed_in_row = {"generate": 0, "score": 0}
         self._failed_clips = 0
         self._ahead = DecodeAhead()
+        self._scoring = Scoring(job, self._ahead)
 
     def work(self) -> None:
         """Do every unit that is not done. KeyboardInterrupt after a signal, Incomplete when everything fails."""
@@ -76,8 +76,7 @@ class Worker:
             while open_units:
                 left: list[Unit] = []
                 for unit, following in zip_longest(open_units, open_units[1:]):
-                    self._ahead.expect([*self._files(unit), *(self._files(following) if following else ())])
-                    left += [] if self._try(session, unit, advance) else [unit]
+                    left += [] if self._try(session, unit, following, advance) else [unit]
                 if len(left) == len(open_units):
                     if self._is_stuck(left):
                         break
@@ -90,8 +89,8 @@ class Worker:
         if self.stop.requested:
             raise KeyboardInterrupt
 
-    def _try(self, session: Session, unit: Unit, advance: Callable[[int], None]) -> bool:
-        """Do a unit unless somebody else is at it. True when it is settled."""
+    def _try(self, session: Session, unit: Unit, following: Unit | None, advance: Callable[[int], None]) -> bool:
+        """Do a unit unless somebody else is at it, while the next one's files are decoded. True when it is settled."""
         if self.stop.requested:
             raise KeyboardInterrupt
         if self.job.is_undecided(unit):
@@ -106,6 +105,7 @@ class Worker:
             else:
                 self.run.refresh()
                 if not self._is_settled(unit):
+                    self._ahead.expect([*self._files(unit), *(self._files(following) if following else ())])
                     self._do(session, lease, unit)
                 session.release(lease)
                 if not self._is_settled(unit):
@@ -115,14 +115,11 @@ class Worker:
 
     def _files(self, unit: Unit) -> Iterator[Path]:
         """The files that will have to be decoded for a unit: finished clips to be copied in or to be scored."""
-        contestant = self.job.contestant(unit.model)
-        for _, clip_id, prompt in self.job.clip_ids(unit):
-            record = self.run.clip(clip_id)
-            if record is not None and self.job.missing_scorers(record, prompt):
-                yield self.run.clip_path(record)
-            elif record is None and contestant.entry is None and self.job.videos is not None:
-                source = self.job.videos.find(prompt, clip_id[2])
-                yield from [source] if source else []
+        yield from (self.run.clip_path(record) for record, _ in self._scoring.lacking(unit))
+        if self.job.contestant(unit.model).entry is None and self.job.videos is not None:
+            for _, clip_id, prompt in self.job.clip_ids(unit):
+                if not self.run.clip(clip_id) and (source := self.job.videos.find(prompt, clip_id[2])):
+                    yield source
 
     def _is_settled(self, unit: Unit) -> bool:
         """Nothing is left to do: all is there, or cannot be had by this process, or has failed since it began."""
@@ -147,24 +144,27 @@ class Worker:
 
     def _do(self, session: Session, lease: Lease, unit: Unit) -> None:
         self._tried.add(unit.name)
-        fresh = self._attempt(unit, "generate", lambda: self._make(session, lease, unit))
+        fresh = self._attempt(unit, "generate", lambda attempt: self._make(session, lease, unit))
         if fresh is not None:
-            self._attempt(unit, "score", lambda: self._score(unit, fresh))
+            self._attempt(unit, "score", lambda attempt: self._score(unit, fresh, attempt))
+
+    def _score(self, unit: Unit, fresh: dict[str, Video], attempt: int) -> None:
+        score = self._scoring.together if attempt < ATTEMPTS else self._scoring.one_by_one
+        score(unit, fresh)
 
     # ---------------------------------------------------------------------------------------------- attempts
 
-    def _attempt(self, unit: Unit, stage_name: str, work: Callable[[], T]) -> T | None:
+    def _attempt(self, unit: Unit, stage_name: str, work: Callable[[int], T]) -> T | None:
         """The work's result, or None after three failures, which are then recorded. UserErrors are not retried."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                result = work()
+                result = work(attempt)
             except UserError:
                 raise
             except Exception as error:
-                trace = traceback.format_exc()
                 say(f"{unit.name}: attempt {attempt} of {ATTEMPTS} to {stage_name} failed: {_short(error)}")
                 if attempt == ATTEMPTS:
-                    self._give_up(unit, stage_name, _short(error), trace)
+                    self._give_up(unit, stage_name, error)
                     return None
                 if _is_out_of_memory(error):
                     self._relieve(unit, stage_name, attempt)
@@ -175,7 +175,7 @@ class Worker:
 
     def _relieve(self, unit: Unit, stage_name: str, step: int) -> None:
         """The scorers' networks, when scoring has failed; else, or where they are as small as can be, the model."""
-        scorers = [s for s in self.job.scorers if isinstance(s, OnNetwork)] if stage_name == "score" else []
+        scorers = on_networks(self.job.scorers) if stage_name == "score" else []
         done = [what for scorer in scorers if (what := scorer.relieve())]
         generator = self.job.loaded.get(unit.model)
         if not done and generator is not None:
@@ -184,20 +184,23 @@ class Worker:
             say(f"out of memory: {what}")
             self.run.add_relief(unit.model, unit.name, what)
 
-    def _give_up(self, unit: Unit, stage_name: str, error: str, trace: str) -> None:
-        failures = []
-        for _, clip_id, prompt in self.job.clip_ids(unit):
+    def _give_up(self, unit: Unit, stage_name: str, error: Exception) -> None:
+        failures, clips = [], list(self.job.clip_ids(unit))
+        errors = error.errors if isinstance(error, ScoringFailed) else {}
+        for _, clip_id, prompt in clips:
             clip = self.run.clip(clip_id)
             metrics = tuple(s.metric for s in self.job.missing_scorers(clip, prompt)) if clip else ()
             if clip is None or metrics:
-                failures.append(Failure(clip_id, unit.key, stage_name, metrics, error, trace, ATTEMPTS))
+                own = errors.get(clip_id, error)
+                trace = "".join(traceback.format_exception(own))
+                failures.append(Failure(clip_id, unit.key, stage_name, metrics, _short(own), trace, ATTEMPTS))
         self.run.add_failures(failures)
-        self._failed_in_row[stage_name] += 1
+        self._failed_in_row[stage_name] = 0 if len(failures) < len(clips) else self._failed_in_row[stage_name] + 1
         self._failed_clips += len(failures)
         tolerated = self._failed_clips <= self.job.request.max_failures
         if self._failed_in_row[stage_name] >= SYSTEMATIC and not tolerated:
             raise Incomplete(
-                found=f"{SYSTEMATIC} micro-batches failed one after the other, the last with {error}",
+                found=f"{SYSTEMATIC} micro-batches failed one after the other, the last with {_short(error)}",
                 expected="a model and scorers that work; everything finished before is kept",
                 run_next=f"turbo-eval runs status {self.run.folder} shows the failures",
             )
@@ -252,52 +255,6 @@ class Worker:
         left = max(0, wanted - len(done))
         check_room(self.run.folder, left * each, f"the {left} clips to make", MARGIN)
         self._is_roomy = True
-
-    # ----------------------------------------------------------------------------------------------- scoring
-
-    def _score(self, unit: Unit, fresh: dict[str, Video]) -> None:
-        """Score the unit's clips: one decode a clip, none for a clip that was just made and read back.
-
-        Clips that lack the same scores are scored together, as many as fit into GROUP_BYTES of frames.
-        """
-        scored: list[tuple[ClipRecord, list[ScoreRecord]]] = []
-        for scorers, members in self._groups(unit):
-            scores = score_clips(scorers, [self._open(record, prompt, fresh) for record, prompt in members])
-            scored += [(record, [s for s in scores if s.clip_id == record.clip_id]) for record, _ in members]
-        self.run.add_scores(scored)
-
-    def _groups(self, unit: Unit) -> list[tuple[list[Scorer], list[tuple[ClipRecord, Prompt]]]]:
-        """The unit's clips that lack scores, in the company in which they are scored.
-
-        All scorers of a group are missing somewhere in it; what one clip has already is computed again and left out.
-        """
-        groups: list[tuple[list[Scorer], list[tuple[ClipRecord, Prompt]]]] = []
-        room = 0
-        for _, clip_id, prompt in self.job.clip_ids(unit):
-            record = self.run.clip(clip_id)
-            missing = self.job.missing_scorers(record, prompt) if record else []
-            if record is None or not missing:
-                continue
-            size = record.frames * record.height_px * record.width_px * 3
-            if not groups or size > room:
-                groups.append(([], []))
-                room = GROUP_BYTES
-            scorers, members = groups[-1]
-            members.append((record, prompt))
-            scorers[:] = [scorer for scorer in self.job.scorers if scorer in scorers or scorer in missing]
-            room -= size
-        return groups
-
-    def _open(self, record: ClipRecord, prompt: Prompt, fresh: dict[str, Video]) -> Clip:
-        if (video := fresh.get(record.sha256)) is not None:
-            return Clip(record.clip_id, prompt, video.frames_THWC, video.fps)
-        if self.run.is_damaged(record):
-            raise RuntimeError(f"{record.path} has not the sha256 {record.sha256[:12]} of its row any more")
-        read = partial(self._ahead.take, sha256=record.sha256)
-        clip = open_clip(self.run.clip_path(record), record.clip_id, prompt, read)
-        if isinstance(clip, UnreadableClip):  # its bytes are those that did decode: not the clip's fault
-            raise RuntimeError(f"{record.path} has its row's bytes and was not read: {clip.reason}")
-        return clip
 
 
 def _frames(published: Sequence[Published]) -> dict[str, Video]:

@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 from turbo_eval import collect, decode_ahead
 from turbo_eval.cli import app
 from turbo_eval.contestants import Request, contestants_of
+from turbo_eval.scorers.base import Clip, Features, Score
+from turbo_eval.scorers.vbench.temporal_flickering import TemporalFlickering
 from turbo_eval.worker import Worker
 from turbo_train.errors import UserError
 from turbo_train.video_io import UnreadableVideo, write_mp4
@@ -126,6 +128,53 @@ def test_folder_of_other_prompts(run: Run, tmp_path: Path) -> None:
     write_mp4(tmp_path / "other" / "a dog-0.mp4", clip(0), 8.0)
     code, _, err = run("--videos", str(tmp_path / "other"))
     assert (code, "belongs to the suite (the first is a dog-0.mp4)" in err) == (2, True)
+
+
+def test_files_of_no_prompt_are_counted_and_named(run: Run, videos: Path) -> None:
+    assert "not scored" not in run()[2]
+    for name in ("a dog-0", "a dog-1", "three-7", "zebra", "a cat"):
+        (videos / f"{name}.mp4").write_bytes((videos / "three-0.mp4").read_bytes())
+    code, _, err = run()
+    expected = "belong to no prompt of three: 4 (a cat.mp4, a dog-0.mp4, a dog-1.mp4, ...)"
+    assert (code, expected in err) == (0, True), err
+
+
+def test_the_first_clip_with_and_without_its_index(run: Run, videos: Path) -> None:
+    (videos / "three.mp4").write_bytes((videos / "three-0.mp4").read_bytes())
+    code, _, err = run()
+    assert (code, "two videos for one clip: three-0.mp4 and three.mp4" in err) == (2, True)
+
+
+def test_one_clip_that_no_scorer_survives_is_no_other_clips_failure(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = TemporalFlickering.score
+
+    def score(self: TemporalFlickering, clip: Clip, features: Features) -> Score:
+        if clip.clip_id[1] == "two":
+            raise ZeroDivisionError("a bug")
+        return real(self, clip, features)
+
+    monkeypatch.setattr(TemporalFlickering, "score", score)
+    code, _, err = run()
+    assert (code, "1 of 3 clips missing: clips two-0 (ZeroDivisionError: a bug)" in err) == (3, True), err
+    monkeypatch.undo()
+    code, _, err = run()
+    assert (code, "2 of 3 clips already done" in err) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--precision", "bf16"), "bf16 with --encoders embedded"),
+        (("--compat", "vbench-cuda"), "vbench-cuda with --encoders embedded"),
+        (("--encoders", "vbench", "--device", "cuda:99"), "cuda:99"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(run: Run, tmp_path: Path, options: tuple[str, ...], words: str):
+    code, _, err = run(*options)
+    assert (code, words in err) == (2, True), err
+    assert not (tmp_path / "out").exists()
 
 
 def test_two_files_for_one_clip(run: Run, videos: Path) -> None:

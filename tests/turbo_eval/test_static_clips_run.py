@@ -85,3 +85,44 @@ def test_shards_and_one_process_agree(videos: Path, tmp_path: Path) -> None:
     assert run(videos, tmp_path / "three", *options)[0] == 0
     assert scores_of(tmp_path / "three") == scores_of(tmp_path / "one")
     assert (tmp_path / "three" / "scores.jsonl").read_bytes() == (tmp_path / "one" / "scores.jsonl").read_bytes()
+
+
+def test_a_plan_counts_the_clips_that_are_known_to_be_needed(videos: Path, tmp_path: Path) -> None:
+    options = ["--videos", str(videos), "--suite", SUITE, "--out", str(tmp_path / "run"), "--no-latency", "--json"]
+    options += ["--encoders", "embedded", "--dimensions", "temporal_flickering", "--threads", "1", "--batch", "2"]
+
+    def plan(limit: str) -> tuple[int, int, str]:
+        done = CliRunner().invoke(app, ["plan", *options, "--limit", limit, "--no-calibrate"])
+        found = json.loads(done.stdout)
+        return found["models"][0]["clips"], found["models"][0]["to_make"], "; ".join(found["notes"])
+
+    clips, to_make, notes = plan("2")
+    assert (clips, to_make) == (10, 10)
+    assert "until five of a prompt are static; at most 40" in notes
+    assert run(videos, tmp_path / "run", "--limit", "1")[0] == 0
+    clips, to_make, notes = plan("2")
+    assert (clips, to_make) == (7 + 5, 5) and "at most 20" in notes
+    clips, to_make, notes = plan("1")
+    assert (clips, to_make) == (7, 0) and "not counted" not in notes
+
+
+def test_without_the_filters_weights_nothing_waits_for_it(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("TURBO_WEIGHTS", "HOME", "HF_HOME", "TORCH_HOME", "VBENCH_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path / "nothing"))
+    code, out, err = run(videos, tmp_path / "run", "--encoders", "vbench")
+    assert (code, "turbo-eval weights pull --for static_filter" in out) == (0, True), err
+    assert len(list((tmp_path / "run" / "clips").rglob("*.mp4"))) == 2 * 5
+    status = CliRunner().invoke(app, ["runs", "status", str(tmp_path / "run"), "--json"])
+    assert json.loads(status.stdout)["state"] == "complete"
+
+
+def test_other_encoders_in_the_same_folder_ask_for_no_oracle(videos: Path, tmp_path: Path) -> None:
+    """The first command's oracle speaks of its clips alone; the second, of more clips, is complete without it."""
+    out, more = tmp_path / "run", ("--dimensions", "subject_consistency,temporal_flickering,oracle_shape")
+    assert run(videos, out, "--limit", "1", "--samples", "2", *more)[0] == 0
+    code, table, err = run(videos, out, "--limit", "2", "--samples", "2", *more, "--encoders", "vbench")
+    assert (code, "it reads the embedded world alone" in table) == (0, True), err
+    status = json.loads(CliRunner().invoke(app, ["runs", "status", str(out), "--json"]).stdout)
+    assert "oracle_shape" not in [score["metric"] for score in status["models"][0]["scores"]]

@@ -7,6 +7,7 @@ Nothing is decoded here.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from turbo_eval.records import Prompt
 from turbo_train.errors import UserError
 from turbo_train.video_io import VIDEO_SUFFIXES
 
+INDEX = re.compile(r"-\d+$")
 NAMES = "files named {prompt}-{index}.mp4 or {prompt_id}-{index}.mp4"
 
 
@@ -30,8 +32,16 @@ class VideoFolder:
         """The file of a clip, or None. A name without an index is the first clip's."""
         names = [f"{key}-{sample_index}" for key in (prompt.prompt_id, prompt.prompt)]
         names += [] if sample_index else [prompt.prompt_id, prompt.prompt]
-        stems = (unicodedata.normalize("NFC", name) for name in names)
-        return next((self.by_stem[stem] for stem in stems if stem in self.by_stem), None)
+        return next((self.by_stem[stem] for stem in map(_nfc, names) if stem in self.by_stem), None)
+
+    def strays(self, prompts: Sequence[Prompt]) -> list[str]:
+        """The names of the files that are no clip of any of the prompts, whatever their index."""
+        known = {_nfc(name) for prompt in prompts for name in (prompt.prompt_id, prompt.prompt)}
+        return [path.name for stem, path in self.by_stem.items() if not {stem, INDEX.sub("", stem)} & known]
+
+
+def _nfc(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def open_folder(folder: Path, prompts: Sequence[Prompt], samples: int) -> VideoFolder:
@@ -47,15 +57,14 @@ def open_folder(folder: Path, prompts: Sequence[Prompt], samples: int) -> VideoF
         )
     by_stem: dict[str, Path] = {}
     for path in files:
-        stem = unicodedata.normalize("NFC", path.stem)
-        if stem in by_stem:
-            raise UserError(
-                found=f"two videos for one clip: {by_stem[stem].name} and {path.name}",
-                expected="one file per prompt and sample",
-                run_next="move one of them away",
-            )
+        if (stem := _nfc(path.stem)) in by_stem:
+            raise _two_for_one(by_stem[stem], path)
         by_stem[stem] = path
     found = VideoFolder(folder, by_stem)
+    known = {_nfc(name) for prompt in prompts for name in (prompt.prompt_id, prompt.prompt)}
+    for name in sorted(known & by_stem.keys()):
+        if (indexed := f"{name}-0") in by_stem:
+            raise _two_for_one(by_stem[indexed], by_stem[name])
     _check_unambiguous(found, prompts, samples)
     if not any(found.find(prompt, index) for prompt in prompts for index in range(samples)):
         raise UserError(
@@ -64,6 +73,14 @@ def open_folder(folder: Path, prompts: Sequence[Prompt], samples: int) -> VideoF
             run_next="turbo-eval list suites",
         )
     return found
+
+
+def _two_for_one(first: Path, second: Path) -> UserError:
+    return UserError(
+        found=f"two videos for one clip: {first.name} and {second.name}",
+        expected="one file per prompt and sample",
+        run_next="move one of them away",
+    )
 
 
 def _check_unambiguous(found: VideoFolder, prompts: Sequence[Prompt], samples: int) -> None:

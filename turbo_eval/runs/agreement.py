@@ -94,7 +94,10 @@ def merged_models(runs: Sequence[Reading]) -> dict[str, Mapping[str, Any]]:
 
 
 def merged_scope(scopes: Sequence[Scope]) -> Scope:
-    """All that any of them wanted: the most samples and prompts (None is more than any number), every dimension."""
+    """All that any of them wanted: the most samples and prompts (None is more than any number), every dimension.
+
+    encoders: of the first that was scored.
+    """
     samples, limits = [scope.samples for scope in scopes], [scope.limit for scope in scopes]
     dimensions = [scope.dimensions for scope in scopes]
     return Scope(
@@ -103,6 +106,7 @@ def merged_scope(scopes: Sequence[Scope]) -> Scope:
         limit=_most(limits),
         dimensions=tuple(dict.fromkeys(d for some in dimensions for d in some)) if all(dimensions) else (),
         score=any(scope.score for scope in scopes),
+        encoders=next((scope.encoders for scope in scopes if scope.score), Scope.encoders),
     )
 
 

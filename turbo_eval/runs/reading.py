@@ -16,9 +16,10 @@ from turbo_eval.ledger import Line
 from turbo_eval.manifest import read_manifest
 from turbo_eval.records import ClipId, ClipRecord, Prompt
 from turbo_eval.runs.scan import Scan, scan
-from turbo_eval.scorers.registry import expected_metrics, metric_names
+from turbo_eval.scorers.oracle import ORACLE_METRICS
+from turbo_eval.scorers.registry import VBENCH, expected_metrics, metric_names
 from turbo_eval.scorers.vbench.spec import NAMES, TEMPORAL_FLICKERING
-from turbo_eval.static_clips import Needed, needed_of
+from turbo_eval.static_clips import Needed, is_filtered, needed_of
 from turbo_eval.store import Run
 from turbo_eval.units import Plan
 from turbo_train.errors import UserError
@@ -102,11 +103,14 @@ class Reading(Run):
             newest[score.metric] = max(newest.get(score.metric, (0.0, "")), (row.at, score.scorer))
         asked = self.manifest.scope.dimensions
         wanted = metric_names() if self.manifest.scope.score else ()
-        expected = expected_metrics(self.manifest.scope.encoders)
-        known = [name for name in wanted if name in newest or name in expected]
+        profile = self.manifest.scope.encoders
+        expected = expected_metrics(profile, static_filter=is_filtered(self.suite))
+        # What scored on another machine, where the weights are, counts; what another profile's encoders said does not.
+        told = {name for name in newest if not (profile == VBENCH and name in ORACLE_METRICS)}
+        known = [name for name in wanted if name in told or name in expected]
         # Reward models are asked by name only: what one of them said is not wanted by a command of VBench's.
         by_name = [entry.name for entry in REWARDS if entry.name in asked]
-        others = sorted(set(newest) - {entry.name for entry in REWARDS} - set(known))
+        others = sorted(set(newest) - {entry.name for entry in REWARDS} - set(metric_names()))
         names = [*known, *by_name, *others]
         return {n: newest[n][1] if n in newest else None for n in names if not asked or n in asked}
 

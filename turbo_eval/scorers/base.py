@@ -181,6 +181,14 @@ class OnEncoder(Generic[E]):
         return encoder.relieve() if isinstance(encoder, OnNetwork) else ""
 
 
+def on_networks(scorers: Sequence[Scorer]) -> list[OnNetwork]:
+    """Those with a network; of several on one encoder the first, for what is done to it is done for all of them."""
+    found: dict[int, Scorer] = {}
+    for scorer in scorers:
+        found.setdefault(id(getattr(scorer, "encoder", None) or scorer), scorer)
+    return [scorer for scorer in found.values() if isinstance(scorer, OnNetwork)]
+
+
 def open_clip(
     path: Path, clip_id: ClipId, prompt: Prompt, read: Callable[[Path], Video] | None = None
 ) -> Clip | UnreadableClip:

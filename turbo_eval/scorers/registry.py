@@ -128,13 +128,18 @@ def build_scorers(
     if static_filter:
         kept = StaticFilter(encoders.flow) if spec.TEMPORAL_FLICKERING not in unscored else None
         scorers = [TemporalFlickering(kept) if s.metric == spec.TEMPORAL_FLICKERING else s for s in scorers]
+    oracle = [name for name in wanted if name in ORACLE_METRICS]
     if profile == EMBEDDED:
-        scorers += [Oracle(name) for name in wanted if name in ORACLE_METRICS]
+        scorers += [Oracle(name) for name in oracle]
+    elif dimensions is not None:
+        unscored |= dict.fromkeys(oracle, f"it reads the embedded world alone: --encoders {EMBEDDED}")
     return Scorers(scorers, unscored)
 
 
-def expected_metrics(profile: str) -> list[str]:
-    """The metrics that a run with this profile scores here, in the order of `metric_names`; nothing is loaded."""
+def expected_metrics(profile: str, *, static_filter: bool = False) -> list[str]:
+    """The metrics that `build_scorers` has scorers for here, in the order of `metric_names`; nothing is loaded."""
     encoders: Networks | EmbeddedEncoders = Networks() if profile == VBENCH else EmbeddedEncoders(WEIGHTS)
     dimensions = [name for name in spec.NAMES if not encoders.why_not(name)]
+    if static_filter and encoders.why_not(STATIC_FILTER):
+        dimensions.remove(spec.TEMPORAL_FLICKERING)
     return [*dimensions, *(ORACLE_METRICS if profile == EMBEDDED else ())]

@@ -94,12 +94,12 @@ def failing(times: int, prompt: str = "", error: str = "RuntimeError", message: 
 
 def scoring_fails(metric: str, times: int) -> None:
     """The first `times` scorings of the metric raise."""
-    import turbo_eval.pipeline as pipeline
+    from turbo_eval import encoder_choice
 
-    real, left = pipeline.build_scorers, [times]
+    real, left = encoder_choice.build_scorers, [times]
 
-    def build(**named: Any) -> Any:
-        built = real(**named)
+    def build(*asked: Any, **named: Any) -> Any:
+        built = real(*asked, **named)
         for scorer in built.scorers:
             if scorer.metric == metric:
                 score = scorer.score
@@ -113,7 +113,7 @@ def scoring_fails(metric: str, times: int) -> None:
                 scorer.score = raising
         return built
 
-    pipeline.build_scorers = build  # type: ignore[assignment]
+    encoder_choice.build_scorers = build  # type: ignore[assignment]
 
 
 def decoder_memory(frames: int) -> None:

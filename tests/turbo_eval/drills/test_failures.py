@@ -176,10 +176,10 @@ def test_a_second_signal_stops_at_once(new_drill: Make, undisturbed: Reference) 
 @pytest.mark.parametrize(
     "place",
     [
-        "turbo_eval.pipeline.build_scorers",
+        "turbo_eval.encoder_choice.build_scorers",
         "turbo_eval.pipeline.open_run",
         "turbo_eval.clip_files.encode_mp4",
-        "turbo_eval.worker.score_clips",
+        "turbo_eval.scoring.score_clips",
         "turbo_eval.collect.shortfall",
         "turbo_eval.vbench_run.vbench_table",
         "turbo_eval.report.write_atomically",

@@ -134,6 +134,8 @@ def test_the_merged_scope_is_all_that_any_run_wanted() -> None:
     a, b = Scope(("m",), 2, 5, ("x",)), Scope(("m", "n"), 3, 7, ("y", "x"))
     assert merged_scope([a, b]) == Scope(("m", "n"), 3, 7, ("x", "y"))
     assert merged_scope([a, Scope(("m",))]) == Scope(("m",), None, None, ())
+    made, scored = Scope(("m",), score=False), Scope(("m",), encoders="vbench")
+    assert merged_scope([made, scored]) == merged_scope([scored, made]) == scored
 
 
 def test_a_clip_with_other_bytes_is_a_conflict_before_anything_is_copied(run: Path, tmp_path: Path, call: Any) -> None:

@@ -14,12 +14,15 @@ from turbo_eval.scorers.base import (
     Features,
     Score,
     UnreadableClip,
+    on_networks,
     open_clip,
     score_clip,
     score_clips,
 )
 from turbo_eval.scorers.registry import build_scorers
 from turbo_eval.scorers.vbench import spec
+from turbo_eval.scorers.vbench.dynamic_degree import DynamicDegree
+from turbo_eval.scorers.vbench.static_filter import StaticFilter
 from turbo_eval.scorers.vbench.temporal_flickering import TemporalFlickering
 from turbo_train.errors import UserError
 from turbo_train.video_io import write_mp4
@@ -151,3 +154,29 @@ def test_features_are_computed_once(world_clip):
     assert calls == [1]
     assert features.frames_TCHW is features.frames_TCHW
     assert features.frames_TCHW.shape == (8, 3, 32, 32)
+
+
+class Small:
+    """An encoder that can be made smaller, as networks can."""
+
+    encoder_id = "test/small@1"
+
+    def __init__(self) -> None:
+        self.relieved = 0
+
+    def load(self) -> None: ...
+
+    def relieve(self) -> str:
+        self.relieved += 1
+        return "smaller"
+
+    def flows(self, frames_THWC, pairs): ...
+
+
+def test_an_encoder_of_two_dimensions_is_one_network():
+    flow, other = Small(), Small()
+    scorers = [TemporalFlickering(StaticFilter(flow)), DynamicDegree(flow), DynamicDegree(other), TemporalFlickering()]
+    for scorer in on_networks(scorers):
+        scorer.relieve()
+    assert (flow.relieved, other.relieved) == (1, 1)
+    assert on_networks([MeanOfAll()]) == []

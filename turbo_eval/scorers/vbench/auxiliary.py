@@ -12,10 +12,10 @@ from turbo_train.errors import UserError
 
 
 def auxiliary(prompt: Prompt, dimension: str, name: str) -> str:
-    """The value of `name` for a dimension. UserError, which makes the clip unscored: the prompt does not bring it."""
+    """The value of `name` for a dimension. UserError, which makes the clip unscored: none, or an empty one."""
     for key in (f"{dimension}.{dimension}.{name}", f"{dimension}.{name}", name):
-        if key in prompt.attributes:
-            return prompt.attributes[key]
+        if value := prompt.attributes.get(key, "").strip():
+            return value
     raise UserError(
         found=f"no auxiliary info {name!r} for {dimension}",
         expected=f"an attribute {dimension}.{name} of the prompt",

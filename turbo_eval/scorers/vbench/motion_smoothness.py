@@ -23,6 +23,11 @@ def smoothness(differences: NDArray[np.float64]) -> float:
     return (255.0 - float(np.mean(differences))) / 255.0
 
 
+def difference(one_HWC: NDArray[np.uint8], other_HWC: NDArray[np.uint8]) -> float:
+    """d: the mean absolute difference of two frames, in 0..255."""
+    return float(np.mean(np.abs(one_HWC.astype(np.int16) - other_HWC), dtype=np.float64))
+
+
 class MotionSmoothness(OnEncoder[FrameInterpolator]):
     """The rule over any frame interpolator."""
 
@@ -35,5 +40,5 @@ class MotionSmoothness(OnEncoder[FrameInterpolator]):
             return Score.none(TOO_SHORT_TO_INTERPOLATE)
         even, odd = frames[::2], frames[1 : len(frames) - 1 : 2]
         foretold = self.encoder.middles(even[: len(odd)], even[1 : len(odd) + 1])
-        differences = np.abs(foretold.astype(np.int16) - odd).mean(axis=(1, 2, 3), dtype=np.float64)
-        return Score.of(smoothness(differences))
+        differences = [difference(guess, truth) for guess, truth in zip(foretold, odd, strict=True)]
+        return Score.of(smoothness(np.array(differences)))

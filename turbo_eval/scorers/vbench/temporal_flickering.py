@@ -17,6 +17,7 @@ from turbo_eval.scorers.base import TOO_SHORT, Clip, Features, Score, with_versi
 from turbo_eval.scorers.vbench.spec import TEMPORAL_FLICKERING
 
 if TYPE_CHECKING:
+    from turbo_eval.scorers.vbench.encoders import DenseFlow
     from turbo_eval.scorers.vbench.static_filter import StaticFilter
 
 NOT_STATIC = "not static: VBench's filter does not keep it"
@@ -24,7 +25,7 @@ NOT_STATIC = "not static: VBench's filter does not keep it"
 
 def flickering(frames_THWC: NDArray[np.uint8]) -> float:
     """Score in [0, 1] of uint8 RGB frames; 1 is a frozen clip."""
-    frames_BGR = np.ascontiguousarray(frames_THWC[..., ::-1]).astype(np.float32)
+    frames_BGR = (np.ascontiguousarray(frame_HWC[..., ::-1]).astype(np.float32) for frame_HWC in frames_THWC)
     steps = np.array([np.mean(np.abs(after - before)) for before, after in pairwise(frames_BGR)])
     return (255.0 - float(np.mean(steps))) / 255.0
 
@@ -41,6 +42,11 @@ class TemporalFlickering:
         self.static_filter = static_filter
         kept = f"-static-{static_filter.scorer_id}" if static_filter else ""
         self.scorer_id = with_versions(f"vbench/{TEMPORAL_FLICKERING}@1{kept}", "numpy")
+
+    @property
+    def encoder(self) -> DenseFlow | None:
+        """The filter's, which dynamic_degree has too."""
+        return None if self.static_filter is None else self.static_filter.encoder
 
     def load(self) -> None:
         """Load the filter's network, where it has one."""

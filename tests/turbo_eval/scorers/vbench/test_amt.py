@@ -126,6 +126,18 @@ def test_the_last_channels_are_treated_once_more():
         torch.testing.assert_close(block(x), block.prelu(x + y))
 
 
+def test_relief_halves_a_pass_until_it_is_one_and_a_file_in_float16_is_widened(make: Callable[..., TinyAmt]):
+    amt = make(rows=2)
+    amt._net = build_amt({name: value.half() for name, value in published().items()}, "tiny", TINY)
+    passes: list[int] = []
+    amt._net.register_forward_hook(lambda module, inputs, output: passes.append(len(output)))
+    for wanted in ([2, 1], [1, 1, 1]):
+        passes.clear()
+        amt.middles(FRAMES[:3], FRAMES[1:])
+        assert passes == wanted
+        assert bool(amt.relieve()) == (wanted[0] > 1)
+
+
 def test_the_published_layout_is_the_table():
     with torch.device("meta"):
         state = AmtNet().state_dict()

@@ -12,6 +12,7 @@ from vbench_checkpoints import archive, rows
 
 from turbo_eval.scorers.vbench.encoders.backbone import VBENCH_CUDA, Mode
 from turbo_eval.scorers.vbench.encoders.clip import B_32, L_14, NOTES, ClipB32, ClipSizes, outline
+from turbo_eval.scorers.vbench.encoders.transforms import clip_transform
 from turbo_train.errors import UserError
 
 CUDA = Mode(compat=VBENCH_CUDA)
@@ -54,6 +55,17 @@ def test_a_batch_equals_one_by_one(tmp_path: Path, mode: Mode):
         encoder.rows = 1
         for clip, features in zip(CLIPS, together, strict=True):
             np.testing.assert_allclose(kind([clip])[0], features, **near)
+
+
+def test_frames_are_resized_as_floats_and_not_rounded(tmp_path: Path):
+    clip_b32, aesthetic = tiny_clip(tmp_path), tiny_aesthetic(tmp_path)
+    (got,), (scores,) = clip_b32.image_features(CLIPS[:1]), aesthetic.frame_scores(CLIPS[:1])
+    frames = torch.from_numpy(CLIPS[0])
+    exact, rounded = (clip_transform(frames, CLIP_SIZES.image_px, rounded=rounded) for rounded in (False, True))
+    for net, found in ((clip_b32._net.encode_image, got), (aesthetic._net, scores)):
+        with torch.inference_mode():
+            np.testing.assert_allclose(net(exact).numpy(), found, rtol=1e-5, atol=1e-5)
+            assert np.abs(net(rounded).numpy() - found).max() > 1e-4
 
 
 def test_pictures_are_not_frames(tmp_path: Path):

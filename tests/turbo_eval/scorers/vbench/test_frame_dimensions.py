@@ -75,6 +75,7 @@ def test_auxiliary_info_is_found_as_vbench_nests_it_and_by_its_plain_name():
         assert auxiliary(prompt, "spatial_relationship", "object_b") == "dog"
         assert auxiliary(prompt, "appearance_style", "appearance_style") == "oil painting"
     assert auxiliary(nested, "multiple_objects", "object") == "bird and cat"
-    for prompt, dimension in ((plain, "multiple_objects"), (nested, "object_class")):
+    blank = Prompt("p-0", "x", attributes={"object_class.object": " ", "object": ""})
+    for prompt, dimension in ((plain, "multiple_objects"), (nested, "object_class"), (blank, "object_class")):
         with pytest.raises(UserError, match=f"no auxiliary info 'object' for {dimension}"):
             auxiliary(prompt, dimension, "object")

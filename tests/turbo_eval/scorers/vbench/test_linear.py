@@ -1,4 +1,4 @@
-"""Are linear layers and attention on a CPU torch's own, whichever way they take?"""
+"""Are linear layers on a CPU torch's own, whichever way they take?"""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from turbo_eval.scorers.vbench.encoders import linear as fast
-from turbo_eval.scorers.vbench.encoders.linear import Linear, attention, linear, quicken
+from turbo_eval.scorers.vbench.encoders.linear import Linear, linear, quicken
 
 
 def randn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -35,16 +34,6 @@ def test_other_precisions_are_torchs_bit_for_bit():
     with torch.autocast("cpu", torch.bfloat16):
         out = linear(x, weight)
         assert out.dtype == torch.bfloat16 and torch.equal(out, F.linear(x, weight))
-
-
-@pytest.mark.parametrize(("asking", "asked"), [(70, 70), (70, 33), (1, 70)])
-def test_attention_in_parts_is_the_softmax_of_all(monkeypatch, asking, asked):
-    monkeypatch.setattr(fast, "FEWEST_TOKENS", 33)
-    monkeypatch.setattr(fast, "TOKENS_AT_ONCE", 32)
-    q, k, v = randn(2, 3, asking, 8), randn(2, 3, asked, 8, seed=1), randn(2, 3, asked, 8, seed=2)
-    want = torch.softmax(q.double() @ k.double().transpose(-1, -2) / 8**0.5, -1) @ v.double()
-    with torch.inference_mode():
-        torch.testing.assert_close(attention(q, k, v).double(), want, rtol=1e-5, atol=1e-5)
 
 
 def test_quicken_changes_plain_linear_layers_and_nothing_else():

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from torchvision.transforms.functional import InterpolationMode, resize
 from vbench_checkpoints import CLIPS, ROW, rows, write_plain
 
+from turbo_eval.scorers.vbench.encoders import musiq
+from turbo_eval.scorers.vbench.encoders.backbone import MODE, PRECISIONS, Mode
 from turbo_eval.scorers.vbench.encoders.musiq import Musiq, prepare
 from turbo_eval.scorers.vbench.encoders.musiq_net import MusiqNet, MusiqSizes, StdConv, cut, hashed, same
 from turbo_train.errors import UserError
@@ -36,10 +39,10 @@ class TinyMusiq(Musiq):
         return tiny_net()
 
 
-def tiny_encoder(tmp_path: Path) -> TinyMusiq:
+def tiny_encoder(tmp_path: Path, mode: Mode = MODE) -> TinyMusiq:
     path = tmp_path / "any.pt"
     torch.save({}, path)
-    return TinyMusiq({find_file(ROW["musiq_spaq"]): path})
+    return TinyMusiq({find_file(ROW["musiq_spaq"]): path}, mode)
 
 
 def frames(count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -102,14 +105,23 @@ def test_clips_in_company_score_as_they_do_alone(tmp_path):
     assert np.ptp(np.concatenate(together)) > 1e-3
 
 
+def test_in_bf16_the_head_stays_in_float32(tmp_path):
+    clip = frames(6, 40, 70)
+    (exact,), (half,) = (tiny_encoder(tmp_path, Mode(precision=kind)).frame_scores([clip]) for kind in PRECISIONS)
+    assert half.dtype == np.float32 and 0 < np.abs(exact - half).max() < 0.1 * np.abs(exact).max()
+    assert not torch.equal(torch.from_numpy(half).bfloat16().float(), torch.from_numpy(half))
+
+
 @pytest.mark.parametrize(
     ("size", "want"),
     [((320, 512), (320, 512)), ((720, 1280), (288, 512)), ((1023, 601), (512, 300)), ((2, 1400), (1, 512))],
 )
 def test_a_frame_longer_than_512_px_is_shrunk(size, want):
-    x = prepare(torch.from_numpy(frames(1, *size)))
+    whole = torch.from_numpy(frames(1, *size))
+    x = prepare(whole)
     assert x.shape == (1, 3, *want) and x.dtype == torch.float32
-    assert x.min() >= 0 and x.max() <= 1 and x.max() > 0.5
+    official = resize(whole.permute(0, 3, 1, 2).float(), list(want), InterpolationMode.BILINEAR, antialias=False)
+    torch.testing.assert_close(x, official / 255, rtol=0, atol=1e-6)
 
 
 def test_scales_have_their_longer_side_at_224_and_384():
@@ -118,6 +130,18 @@ def test_scales_have_their_longer_side_at_224_and_384():
     thin = [tuple(x.shape[2:]) for x in net.scales(torch.zeros(1, 3, 512, 1))]
     assert shapes == [(140, 224), (240, 384), (320, 512)]
     assert thin == [(224, 1), (384, 1), (512, 1)]
+
+
+def test_a_token_says_where_and_at_which_scale_its_patch_lies():
+    net = tiny_net()
+    flat = torch.full((1, 3, 64, 96), 0.3)  # 2 x 3 patches without anything in them
+    encoder = net.transformer_encoder
+    (first, *others), (elsewhere, *_) = net.tokens(flat, 0)[0], net.tokens(flat, 2)[0]
+    places = encoder.posembed_input()[0]
+    for token, place in zip(others, [3, 6, 50, 53, 56], strict=True):
+        torch.testing.assert_close(token - first, places[place] - places[0], rtol=1e-4, atol=1e-5)
+    scales = encoder.scaleembed_input()
+    torch.testing.assert_close(elsewhere - first, scales[2] - scales[0], rtol=1e-4, atol=1e-5)
 
 
 def test_padding_is_tensorflows_same():
@@ -145,6 +169,17 @@ def test_kernels_are_standardised():
     # mean 2, unbiased deviation sqrt 2: -1 / sqrt 2 and 1 / sqrt 2
     out = conv(torch.tensor([0.0, 1.0]).reshape(1, 2, 1, 1))
     assert out.item() == pytest.approx(1 / (2**0.5 + 1e-5), rel=1e-6)
+
+
+def test_a_half_precision_checkpoint_may_hold_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(musiq, "MusiqNet", tiny_net)
+    path = tmp_path / "musiq.pt"
+    halves = {key: value.half() for key, value in tiny_net().state_dict().items()}
+    torch.save(halves | {"of_training": torch.zeros(1)}, path)
+    encoder = Musiq({find_file(ROW["musiq_spaq"]): path})
+    encoder.load()
+    state = encoder._net.state_dict()
+    assert all(value.dtype == torch.float32 and torch.equal(value, halves[key].float()) for key, value in state.items())
 
 
 def test_another_checkpoint_is_refused(tmp_path):

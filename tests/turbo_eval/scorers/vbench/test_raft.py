@@ -99,6 +99,13 @@ def test_flows_are_those_of_torchvisions_forward_pass(make: Callable[..., TinyRa
     assert np.abs(found[0] - found[1]).max() > 0.01  # the frames matter
 
 
+def test_the_network_sees_pixels_from_minus_one_to_one():
+    picture = Pictures(np.repeat(FRAMES[:1], 2, axis=0), "cpu")[1]
+    assert picture.shape == (1, 3, 128, 136)
+    inner = picture[0, :, 3:125, 2:133].permute(1, 2, 0)
+    np.testing.assert_allclose(inner.numpy(), 2 * FRAMES[0].astype(np.float64) / 255 - 1, atol=1e-6)
+
+
 def test_a_hoisted_context_changes_nothing_in_real_numbers():
     """In float64 what is left is rounding: the sums are the same sums in another order."""
     torch.manual_seed(1)
@@ -152,6 +159,22 @@ def test_a_batch_gives_what_its_pairs_give(make: Callable[..., TinyRaft]):
     one, many = (list(make(rows=rows).flows(FRAMES, PAIRS)) for rows in (1, 3))
     for alone, beside in zip(one, many, strict=True):
         np.testing.assert_allclose(beside, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_relief_halves_a_pass_until_it_is_one(make: Callable[..., TinyRaft]):
+    raft = make(rows=2)
+    passes: list[int] = []
+    raft._net.mask_predictor.register_forward_hook(lambda module, inputs, output: passes.append(len(output)))
+    for wanted in ([2, 2], [1, 1, 1, 1]):
+        passes.clear()
+        list(raft.flows(FRAMES, PAIRS))
+        assert passes == wanted
+        assert bool(raft.relieve()) == (wanted[0] > 1)
+
+
+def test_a_file_in_float16_is_widened():
+    halves = {name: value.half() if value.is_floating_point() else value for name, value in published().items()}
+    assert {value.dtype for value in build_raft(halves, "tiny", TINY).parameters()} == {torch.float32}
 
 
 def test_the_published_layout_is_the_table():

@@ -84,6 +84,15 @@ def test_clips_in_company_score_as_they_do_alone(tmp_path):
     assert encoder.relieve() and encoder.rows == 1 and not encoder.relieve()
 
 
+def test_in_bf16_the_head_stays_in_float32():
+    x = torch.rand(2, 4, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    exact = tiny_net()(x)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        half = tiny_net()(x)
+    assert half.dtype == torch.float32 and 0 < (exact - half).abs().max() < 0.1 * exact.abs().max()
+    assert not torch.equal(half.bfloat16().float(), half)
+
+
 @pytest.mark.parametrize(
     ("size", "resized"),
     [((250, 334), (256, 342)), ((513, 301), (436, 256)), ((256, 300), None), ((33, 31), (272, 256))],
@@ -117,11 +126,13 @@ def test_positions_are_a_sinusoid_stretched_in_time():
 
 def write_tiny(path: Path, **without: bool) -> Path:
     state = {key: value for key, value in tiny_net().state_dict().items() if not without.get(key)}
-    torch.save({key: value.half() for key, value in state.items()}, path)
+    torch.save({key: value.half() for key, value in state.items()} | {"of_training": torch.zeros(1)}, path)
     return path
 
 
-def test_a_half_precision_checkpoint_may_lack_the_table_of_positions_and_nothing_else(tmp_path, monkeypatch):
+def test_a_half_precision_checkpoint_may_lack_the_table_of_positions_or_hold_more_and_nothing_else(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(umt, "UmtNet", lambda: UmtNet(TINY))
     monkeypatch.setattr(umt, "umt_position_table", lambda: torch.full((1, 64, 16), 7.0))
     row = find_file(ROW["umt_l16"])

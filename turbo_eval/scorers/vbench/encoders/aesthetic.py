@@ -52,7 +52,7 @@ class LaionAesthetic(OpenAiClip):
         with torch.device("meta"):
             head = nn.Linear(self.SIZES.embed_dim, 1)
         take_weights(head, tensors[self.FILES[1]], linear, "LAION's linear head for CLIP ViT-L/14")
-        return AestheticNet(tower, head)
+        return AestheticNet(tower, head.float())
 
     def frame_scores(self, clips: Sequence[ByteArray]) -> list[FloatArray]:
         """(T,) scores of every frame of each clip, (T, H, W, C) RGB."""

@@ -80,4 +80,4 @@ def build_amt(published: Mapping[str, Tensor], where: str, config: AmtConfig = A
     layout = {names[key]: value.shape for key, value in net.state_dict().items()}
     check_layout(published, layout, where, "AMT-S (amt-s.pth)")
     net.load_state_dict({key: published[name] for key, name in names.items()}, assign=True)
-    return net
+    return net.float()

@@ -31,6 +31,8 @@ PRECISIONS = ("float32", "bf16")
 VBENCH_CUDA = "vbench-cuda"
 COMPATS = ("", VBENCH_CUDA)
 ROWS = 32  # frames in a forward pass of an image tower
+ORDINARY_PX = 2**21  # a frame of 1920x1080 is still one row; 32 of them are 0.8 GB as floats
+ORDINARY_RATIO = 4  # of the sides; a tower sees the short one at 224 px, and a long one as much longer
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Backbone(ABC):
 
     @abstractmethod
     def build(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> nn.Module:
-        """The network with its weights in float32, from the tensors of each file by its row's name. UserError."""
+        """The network, in float32 whatever its files hold, from the tensors of each by its row's name. UserError."""
 
     def load(self) -> None:
         """Open the files; a second call does nothing. UserError: not what they should be."""
@@ -107,7 +109,8 @@ class Backbone(ABC):
     def see(self, clips: Sequence[ByteArray], look: Callable[[Tensor], Tensor]) -> list[FloatArray]:
         """What `look` makes of every frame: (N, H, W, C) uint8 on the device to (N, ...), clip by clip as numpy.
 
-        Frames of one size go through it in common batches of at most `rows`, whichever clips they come from.
+        Frames of one size go through it in common batches of at most `rows`, whichever clips they come from; of huge or
+        very long frames fewer. Beside the clips only a batch is in memory.
         """
         import torch
 
@@ -116,15 +119,44 @@ class Backbone(ABC):
         for number, clip in enumerate(clips):
             sizes.setdefault(clip.shape[1:], []).append(number)
         seen: list[FloatArray] = [np.empty(0, np.float32)] * len(clips)
-        for numbers in sizes.values():
-            frames = torch.from_numpy(np.concatenate([clips[number] for number in numbers]))
+        for (height, width, _), numbers in sizes.items():
+            batches = _batches([clips[number] for number in numbers], rows_of(self.rows, height, width))
             with self.computing():
-                parts = [look(part.to(self.mode.device)) for part in frames.split(self.rows)]
+                parts = [look(torch.from_numpy(batch).to(self.mode.device)) for batch in batches]
             together = torch.cat(parts)
             counts = [len(clips[number]) for number in numbers]
             for number, part in zip(numbers, together.split(counts), strict=True):
                 seen[number] = numpy_of(part)
         return seen
+
+
+def rows_of(rows: int, height_px: int, width_px: int) -> int:
+    """How many frames of a size go into a pass of `rows` ordinary ones, at least one."""
+    short, long = sorted((height_px, width_px))
+    return max(1, min(rows, rows * ORDINARY_PX // (short * long), rows * ORDINARY_RATIO * short // long))
+
+
+def _batches(clips: Sequence[ByteArray], rows: int) -> Iterator[ByteArray]:
+    """Copies of `rows` frames, in order, from one clip or from several; the last may be of fewer."""
+    parts: list[ByteArray] = []
+    room = rows
+    for clip in clips:
+        start = 0
+        while start < len(clip):
+            parts.append(clip[start : start + room])
+            start += len(parts[-1])
+            room -= len(parts[-1])
+            if not room:
+                yield np.concatenate(parts)
+                parts, room = [], rows
+    if parts:
+        yield np.concatenate(parts)
+
+
+def known(tensors: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
+    """Those that the network has a place for, where a published file may hold others too."""
+    places = net.state_dict()
+    return {name: value for name, value in tensors.items() if name in places}
 
 
 def numpy_of(values: Tensor) -> FloatArray:

@@ -87,7 +87,7 @@ class Dino(Backbone):
             net = new_dino(self.SIZES)
         take_weights(net, tensors[self.FILES[0]], path, "DINO's published ViT-B/16")
         quicken_timm(net.blocks)
-        return net
+        return net.float()
 
     def image_features(self, clips: Sequence[ByteArray]) -> list[FloatArray]:
         """(T, D) features of every frame of each clip, (T, H, W, C) RGB."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from turbo_eval.scorers.vbench.encoders import ByteArray, FloatArray
-from turbo_eval.scorers.vbench.encoders.backbone import Backbone
+from turbo_eval.scorers.vbench.encoders.backbone import Backbone, known
 from turbo_eval.scorers.vbench.encoders.musiq_net import MusiqNet
 from turbo_train.rewards.published import take_weights
 
@@ -30,13 +30,12 @@ class Musiq(Backbone):
     ROWS = 8  # 300 patches and more a frame
 
     def build(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> nn.Module:
-        """The published network. UserError: another layout."""
+        """The published network. What else a file holds is not looked at. UserError: another layout."""
         with torch.device("meta"):
             net = MusiqNet()
         (path,) = self.files.values()
-        state = {key: value.float() for key, value in tensors[ROW].items()}
-        take_weights(net, state, path, "MUSIQ's SPAQ checkpoint as VBench reads it")
-        return net
+        take_weights(net, known(tensors[ROW], net), path, "MUSIQ's SPAQ checkpoint as VBench reads it")
+        return net.float()
 
     def frame_scores(self, clips: Sequence[ByteArray]) -> list[FloatArray]:
         """(T,) scores of every frame of each clip, (T, H, W, C) RGB."""

@@ -170,7 +170,9 @@ class MusiqNet(nn.Module):
         """(N,) scores, about 0 to 100, of pictures in 0..1."""
         x_NCHW = (x_NCHW - 0.5) * 2
         tokens = [self.tokens(scaled, scale) for scale, scaled in enumerate(self.scales(x_NCHW))]
-        scores: Tensor = self.head(self.transformer_encoder(torch.cat(tokens, dim=1)))[:, 0]
+        features = self.transformer_encoder(torch.cat(tokens, dim=1))
+        with torch.autocast(features.device.type, enabled=False):  # a score of 60 in bfloat16 has steps of 0.25
+            scores: Tensor = self.head(features.float())[:, 0]
         return scores
 
     def scales(self, x_NCHW: Tensor) -> list[Tensor]:

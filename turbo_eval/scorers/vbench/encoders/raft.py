@@ -122,4 +122,4 @@ def build_raft(published: Mapping[str, Tensor], where: str, empty: Callable[[], 
     wanted = net.state_dict()
     check_layout(published, raft_layout(wanted), where, "RAFT as trained on FlyingThings (raft-things.pth)")
     net.load_state_dict({key: published[raft_name(key)] for key in wanted}, assign=True)
-    return net
+    return net.float()

@@ -42,7 +42,7 @@ def picture_square(clip_THWC: ByteArray, size_px: int = SIZE_PX) -> ByteArray:
     height, width = _sides(clip_THWC.shape[1], clip_THWC.shape[2], size_px)
     top, left = _offset(height, size_px), _offset(width, size_px)
     box = (left, top, left + size_px, top + size_px)
-    pictures = [Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC) for frame in clip_THWC]
+    pictures = (Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC) for frame in clip_THWC)
     return np.stack([np.asarray(picture.crop(box)) for picture in pictures])
 
 

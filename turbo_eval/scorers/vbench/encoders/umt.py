@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from turbo_eval.scorers.vbench.encoders import ByteArray, FloatArray
-from turbo_eval.scorers.vbench.encoders.backbone import Backbone, numpy_of
+from turbo_eval.scorers.vbench.encoders.backbone import Backbone, known, numpy_of
 from turbo_eval.scorers.vbench.encoders.umt_net import UmtNet, UmtSizes, umt_position_table
 from turbo_train.rewards.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from turbo_train.rewards.published import take_weights
@@ -39,16 +39,17 @@ class Umt(Backbone):
 
         The table of positions may be missing, and is then the sinusoid that it begins as: so it is in VBench, and the
         published file has 607 MB, which is what all the other tensors weigh in float16.
+        What else a file holds is not looked at, as in VBench.
         Differs: VBench's loader lets any other tensor be missing too and leaves it at random.
         """
         with torch.device("meta"):
             net = UmtNet()
         (path,) = self.files.values()
-        state = {key: value.float() for key, value in tensors[ROW].items()}
+        state = known(tensors[ROW], net)
         if POSITIONS not in state:
             state[POSITIONS] = umt_position_table()
         take_weights(net, state, path, "UMT's ViT-L/16 checkpoint as VBench reads it")
-        return net
+        return net.float()
 
     def action_probabilities(self, clips: Sequence[ByteArray]) -> list[FloatArray]:
         """(400,) probability of each action for each clip of 16 frames, (T, H, W, C) RGB."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from turbo_eval.scorers.vbench.encoders.linear import Linear, attention, linear
+from turbo_eval.scorers.vbench.encoders.linear import Linear, linear
 
 ROWS = 784  # tokens in one pass of an MLP on a CPU: results larger than 32 MB are slow to allocate
 
@@ -58,7 +58,7 @@ class Attention(nn.Module):
             linear(x_BLD, weight, bias).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for weight, bias in zip(self.qkv.weight.chunk(3), biases, strict=True)
         )
-        mixed: Tensor = self.proj(attention(query, key, value).transpose(1, 2).flatten(2))
+        mixed: Tensor = self.proj(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
         return mixed
 
 
@@ -127,7 +127,9 @@ class UmtNet(nn.Module):
         x_BLD = self.patch_embed(x_BTCHW) + self.pos_embed
         for block in self.blocks:
             x_BLD = block(x_BLD)
-        logits: Tensor = self.head(self.fc_norm(x_BLD.mean(1)))
+        features = self.fc_norm(x_BLD.mean(1))
+        with torch.autocast(features.device.type, enabled=False):  # verdicts hang on the fourth decimal
+            logits: Tensor = self.head(features.float())
         return logits
 
 

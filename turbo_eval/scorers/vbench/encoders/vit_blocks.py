@@ -12,8 +12,9 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from turbo_eval.scorers.vbench.encoders.linear import attention, linear, quicken
+from turbo_eval.scorers.vbench.encoders.linear import linear, quicken
 
 
 class QuickBlock(nn.Module):
@@ -50,7 +51,7 @@ class QuickBlock(nn.Module):
         else:
             query, keys, values = linear(y_BLD, self.joint_weight, self.joint_bias).chunk(3, dim=-1)
         q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (query, keys, values))
-        mixed = attention(q, k, v).transpose(1, 2).flatten(2)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         z_BLD = x_BLD + linear(mixed, self.out.weight, self.out.bias)
         seen: Tensor = z_BLD + self.mlp(self.norm_2(z_BLD))
         return seen
