@@ -22,8 +22,8 @@ from turbo_eval.parity_text import to_csv, to_json, to_markdown
 from turbo_eval.records import canonical_json
 from turbo_eval.scorers.vbench import spec
 from turbo_eval.scorers.vbench.encoders.backbone import VBENCH_CUDA, Mode
-from turbo_eval.scorers.vbench.networks import NOT_BUILT
-from turbo_eval.scorers.vbench.official import ClipFile, Official
+from turbo_eval.scorers.vbench.networks import NOT_BUILT, Networks
+from turbo_eval.scorers.vbench.official import ClipFile, Measured, Official
 from turbo_eval.scorers.vbench.overlay import find_overlay
 from turbo_eval.screen import say
 from turbo_eval.suites import FILE_NAMES, load_suite, suite_of_file_names
@@ -71,7 +71,8 @@ def run_parity(request: ParityRequest) -> ParityOutcome:
     clips = find_clips(request)
     device, threads = _machine(request)
     identity = _identity(request, clips, device, threads)
-    before = _rows_before(request.out, identity)
+    kept = _rows_before(request.out, identity)
+    before = {name: replace(row, tolerance=request.tolerance) for name, row in kept.items()}
     mode = Mode(device, compat="" if device == "cpu" else VBENCH_CUDA)
     official = Official(overlay, device, threads, request.official_cache)
     made: dict[str, Row] = {}
@@ -109,22 +110,36 @@ def _compare(
 ) -> dict[str, Row]:
     """Each engine is asked for the clips that are meant for the dimension."""
     rows = {}
-    for name in group:
-        own = [clip for clip in clips if not clip.prompt.dimensions or name in clip.prompt.dimensions]
-        why_not = official.why_not(name) if own else "no clip is meant for it"
+    asked = {name: _meant_for((name,), clips) for name in group}
+    for name, own in asked.items():
+        why_not = _why_not(name, official, ask.mode) if own else "no clip is meant for it"
         if why_not:
             rows[name] = Row(name, request.tolerance, why_not=why_not)
     left = tuple(name for name in group if name not in rows)
     if left:
         say(f"{' and '.join(left)}: ours")
-        ours = measure_ours(replace(ask, dimensions=left))
+        ours = measure_ours(replace(ask, dimensions=left, clips=_meant_for(left, clips)))
     for name in left:
-        say(f"{name}: VBench")
-        own = [clip for clip in clips if not clip.prompt.dimensions or name in clip.prompt.dimensions]
-        rows[name] = row_of(name, own, official.measure(name, own), ours[name], request.tolerance)
+        theirs = Measured({}, {})
+        if not ours[name].failed:
+            say(f"{name}: VBench")
+            theirs = official.measure(name, asked[name])
+        rows[name] = row_of(name, asked[name], theirs, ours[name], request.tolerance)
     for name in group:
         say(f"{name}: {rows[name].why_not or _in_brief(rows[name])}")
     return rows
+
+
+def _why_not(dimension: str, official: Official, mode: Mode) -> str:
+    """Why a dimension cannot be compared here, before anything is computed for it; "" where it can."""
+    if ours := Networks(mode).why_not(dimension):
+        return f"ours: {ours}"
+    theirs = official.why_not(dimension)
+    return theirs and f"official: {theirs}"
+
+
+def _meant_for(dimensions: Sequence[str], clips: Sequence[ClipFile]) -> tuple[ClipFile, ...]:
+    return tuple(c for c in clips if not c.prompt.dimensions or not set(c.prompt.dimensions).isdisjoint(dimensions))
 
 
 def _in_brief(row: Row) -> str:
@@ -150,6 +165,10 @@ def _identity(request: ParityRequest, clips: Sequence[ClipFile], device: str, th
 
 def _rows_before(folder: Path | None, identity: Mapping[str, Any]) -> dict[str, Row]:
     """The rows that stand in a folder already."""
+    if folder and folder.exists() and not folder.is_dir():
+        raise UserError(
+            found=f"{folder} is a file", expected="a folder", run_next="the same command with another --out"
+        )
     path = folder / REPORT if folder else None
     if path is None or not path.is_file():
         return {}

@@ -22,13 +22,16 @@ from turbo_eval.parity_run import (
     REPORT,
     ParityRequest,
     _identity,
+    _meant_for,
     _rows_before,
     find_clips,
     wanted_dimensions,
     write_parity,
 )
+from turbo_eval.records import Prompt
 from turbo_eval.scorers.vbench import spec
 from turbo_eval.scorers.vbench.encoders.backbone import MODE
+from turbo_eval.scorers.vbench.official import ClipFile
 from turbo_eval.scorers.vbench.overlay import MARK
 from turbo_eval.scorers.vbench.overlay import _identity as mark
 from turbo_train.errors import UserError
@@ -85,10 +88,12 @@ def test_both_engines_on_the_same_clips(overlay: Path, tmp_path: Path) -> None:
     refused = flickering["clips"][1]
     assert (refused["clip"], refused["official"]) == ("a refused car-0.mp4", None) and refused["ours"] > 0.5
     assert "RuntimeError: no such video" in refused["why"] and not flickering["is_whole"]
-    assert scene["why_not"].startswith("weights missing") and scene["compared"] == 0
+    assert scene["why_not"] == "ours: its network is not built yet" and scene["compared"] == 0
     text = (out / "parity.md").read_text()
     assert "temporal_flickering: a refused car-0.mp4: official: RuntimeError" in text and "scene: not compared" in text
     assert len((out / "parity.csv").read_text().splitlines()) == 3
+    again = json.loads(call(*asked, "--dimensions", "scene", "--tolerance", "0.5", "--json", code=3).stdout)["rows"]
+    assert again == [{**flickering, "tolerance": 0.5}, {**scene, "tolerance": 0.5}]  # one tolerance in one table
 
 
 @pytest.mark.parametrize(
@@ -112,6 +117,30 @@ def test_a_folder_without_clips_is_told(overlay: Path, tmp_path: Path) -> None:
     assert "no folder" in call("--videos", tmp_path / "nothing", "--overlay", overlay, code=2).output
     (tmp_path / "empty").mkdir()
     assert "no videos" in call("--videos", tmp_path / "empty", "--overlay", overlay, code=2).output
+
+
+def test_what_cannot_end_well_is_told_before_anything_is_computed(
+    overlay: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("HOME", "XDG_CACHE_HOME", "VBENCH_CACHE_DIR", "TORCH_HOME", "HF_HOME", "TURBO_WEIGHTS"):
+        monkeypatch.setenv(variable, str(tmp_path / "nothing"))
+    (tmp_path / "report").touch()
+    asked = ("--videos", GOLDEN_CLIPS, "--overlay", overlay, "--dimensions", "dynamic_degree", "--device", "cpu")
+    assert "report is a file" in call(*asked, "--out", tmp_path / "report", code=2).output
+    weights = tmp_path / "official" / "raft_model" / "models" / "raft-things.pth"
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    done = call(*asked, "--official-cache", tmp_path / "official", code=3)  # theirs are there, ours are not
+    assert "dynamic_degree: ours: weights missing: turbo-eval weights pull --for dynamic_degree" in done.output
+    assert "VBench\n" not in done.stderr
+
+
+def test_clips_that_are_meant_for_other_dimensions_are_not_asked_of_an_engine() -> None:
+    dimensions: tuple[tuple[str, ...], ...] = ((), (spec.SCENE,), (spec.COLOR, spec.TEMPORAL_STYLE))
+    clips = [ClipFile(Path(f"{n}.mp4"), Prompt(f"p{n}", "a cat", own)) for n, own in enumerate(dimensions)]
+    both = (spec.TEMPORAL_STYLE, spec.OVERALL_CONSISTENCY)
+    assert [clip.path.name for clip in _meant_for(both, clips)] == ["0.mp4", "2.mp4"]
+    assert [clip.path.name for clip in _meant_for(both[1:], clips)] == ["0.mp4"]
 
 
 def test_all_dimensions_of_ours_are_compared_by_default() -> None:

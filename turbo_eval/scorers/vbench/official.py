@@ -8,6 +8,7 @@ prompt from, each in a folder of its own: a result is known by its path.
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -177,8 +178,9 @@ def _measured(dimension: str, found: Mapping[str, Any], linked: Mapping[str, Cli
     if "error" in found:
         return Measured({}, {}, failed=str(found["error"]))
     unit = CLIP_UNITS.get(dimension, 1.0)
-    values = {linked[path].path: value / unit for path, value in found["videos"]}
+    values = {linked[path].path: value / unit for path, value in found["videos"] if math.isfinite(value)}
     errors = {linked[path].path: why for path, why in found["errors"].items()}
+    errors |= {linked[path].path: f"vbench says {value}" for path, value in found["videos"] if not math.isfinite(value)}
     silent = {clip.path: "vbench left it out" for clip in linked.values() if clip.path not in {*values, *errors}}
     return Measured(
         values=values,
@@ -187,5 +189,5 @@ def _measured(dimension: str, found: Mapping[str, Any], linked: Mapping[str, Cli
         score_s=found["score_s"],
         cpu_s=found["cpu_s"],
         peak_bytes=found["peak_bytes"],
-        score=found["score"],
+        score=None if found["score"] is None or not math.isfinite(found["score"]) else found["score"],
     )

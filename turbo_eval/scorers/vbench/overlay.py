@@ -12,11 +12,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -86,7 +86,7 @@ def make_overlay(folder: Path | None, say: Callable[[str], None]) -> Overlay:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as room:
             made = Path(room) / "made"
-            _install(made, say)
+            _install(made, Path(room), say)
             (made / MARK).write_text(json.dumps(_identity(), indent=1) + "\n", encoding="utf-8")
             if folder.exists():
                 folder.rename(Path(room) / "before")
@@ -101,12 +101,16 @@ def make_overlay(folder: Path | None, say: Callable[[str], None]) -> Overlay:
     return _with_dino(folder, say)
 
 
-def _install(target: Path, say: Callable[[str], None]) -> None:
+def _install(target: Path, room: Path, say: Callable[[str], None]) -> None:
+    """room: also of pip's own files, which go with it when pip is stopped."""
     say(f"pip installs {len(pinned())} packages, about 400 MB, into a folder of their own")
     with resources.as_file(resources.files("turbo_eval.scorers.vbench").joinpath("overlay.txt")) as listed:
         pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-compile", "--disable-pip-version-check"]
         done = subprocess.run(
-            [*pip, "--quiet", "--target", str(target), "-r", str(listed)], capture_output=True, text=True
+            [*pip, "--quiet", "--target", str(target), "-r", str(listed)],
+            env={**os.environ, "TMPDIR": str(room)},
+            capture_output=True,
+            text=True,
         )
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "error" in line.lower()] or done.stderr.splitlines()
@@ -122,15 +126,15 @@ def _with_dino(folder: Path, say: Callable[[str], None]) -> Overlay:
     if _dino(folder) is None:
         say(f"torch hub fetches the code of {HUB_REPOSITORY}, which VBench runs for subject_consistency")
         code = f"import torch; torch.hub.help({HUB_REPOSITORY!r}, 'dino_vitb16', trust_repo=True)"
-        with tempfile.TemporaryDirectory() as home:
+        with suppress(OSError), tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as home:
             environment = {**os.environ, "TORCH_HOME": home}
             done = subprocess.run([sys.executable, "-P", "-c", code], env=environment, capture_output=True, cwd=home)
             fetched = Path(home) / "hub" / HUB_FOLDER
             if not done.returncode and fetched.is_dir():
-                shutil.copytree(fetched, folder / HUB_FOLDER)
+                fetched.replace(folder / HUB_FOLDER)
     if _dino(folder) is None:
         say(
-            f"it cannot be reached: subject_consistency is compared once a copy of github.com/facebookresearch/dino "
+            f"it cannot be had: subject_consistency is compared once a copy of github.com/facebookresearch/dino "
             f"lies in {folder / HUB_FOLDER}"
         )
     return Overlay(folder, _dino(folder))

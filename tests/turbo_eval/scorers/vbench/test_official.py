@@ -30,6 +30,9 @@ def compute_dynamic_degree(json_dir, device, submodules, **kwargs):
     weights = open(submodules).read()
     for entry in tqdm(json.load(open(json_dir))):
         path, = entry["video_list"]
+        if "single" in path:  # one frame: the mean of nothing
+            found.append({"video_path": path, "video_results": float("nan")})
+            continue
         time.sleep(0.05)
         if "refused" in path:
             raise ZeroDivisionError("division by zero")
@@ -78,6 +81,10 @@ def test_results_are_known_by_path_and_a_refused_clip_by_its_error(official: Off
     found = official.measure(spec.DYNAMIC_DEGREE, [clips[0], refused])
     assert found.values == {clips[0].path: 1.0} and found.score_s is None
     assert found.unscored == {refused.path: "ZeroDivisionError: division by zero"}
+    single = clip(tmp_path, "six.mp4", "a single frame")
+    found = official.measure(spec.DYNAMIC_DEGREE, [clips[0], single])
+    assert found.values == {clips[0].path: 1.0} and found.unscored == {single.path: "vbench says nan"}
+    assert found.score is None
 
 
 def test_a_package_that_is_not_there_is_a_reason(official: Official, tmp_path: Path) -> None:

@@ -89,3 +89,40 @@ def test_a_folder_of_somebody_else_is_not_replaced(tmp_path: Path, said: list[st
     with pytest.raises(UserError, match="something else"):
         make_overlay(tmp_path, said.append)
     assert (tmp_path / "thesis.tex").read_text() == "years of work" and not said
+
+
+# Stand-ins for the two programs that fetch: what they leave in TMPDIR and TORCH_HOME is seen, nothing is downloaded.
+PIP = """
+import os, pathlib, sys
+target = pathlib.Path(sys.argv[sys.argv.index("--target") + 1])
+target.mkdir()
+(target / "vbench.py").touch()
+pathlib.Path(os.environ["TMPDIR"], "pip-was-here").touch()
+"""
+TORCH = """
+import os, pathlib
+class hub:
+    def help(repository, model, trust_repo):
+        code = pathlib.Path(os.environ["TORCH_HOME"], "hub", repository.replace("/", "_").replace(":", "_"))
+        code.mkdir(parents=True)
+        (code / "hubconf.py").touch()
+"""
+
+
+def test_an_old_overlay_is_replaced_by_a_whole_one_and_nothing_stays_beside_it(
+    tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs, cache = tmp_path / "programs", tmp_path / "cache 'of mine'"
+    for name, text in {"pip/__main__.py": PIP, "pip/__init__.py": "", "torch.py": TORCH}.items():
+        (programs / name).parent.mkdir(parents=True, exist_ok=True)
+        (programs / name).write_text(text)
+    monkeypatch.setenv("PYTHONPATH", str(programs))
+    for variable in ("XDG_CACHE_HOME", "VBENCH_CACHE_DIR", "TORCH_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path / "nothing"))
+    old = made_by_hand(cache / "overlay")
+    (old / MARK).write_text("{}")
+    (old / "old.py").touch()
+    made = make_overlay(old, said.append)
+    assert made == find_overlay(old) and made.dino == old / HUB_FOLDER
+    assert sorted(path.name for path in old.iterdir()) == sorted([HUB_FOLDER, MARK, "vbench.py"])
+    assert list(cache.iterdir()) == [old]
