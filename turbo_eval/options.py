@@ -71,7 +71,7 @@ Encoders = Annotated[
 ]
 Precision = Annotated[
     str,
-    typer.Option(help=f"{', '.join(PRECISIONS)}: of VBench's networks; bf16 is faster on GPUs and another scorer."),
+    typer.Option(help=f"{', '.join(PRECISIONS)}: of VBench's networks; bf16 is another scorer."),
 ]
 Compat = Annotated[
     str,

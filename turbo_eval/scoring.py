@@ -59,16 +59,19 @@ class Scoring:
         self.run.add_scores(scored)
 
     def one_by_one(self, unit: Unit, fresh: Mapping[str, Video]) -> None:
-        """Score each by itself, so that one clip's fault is no other's. ScoringFailed, after all were tried."""
+        """Score each clip by itself, scorer by scorer, so that one's fault is no other's.
+
+        ScoringFailed, after all were tried; what worked is recorded.
+        """
         errors: dict[ClipId, Exception] = {}
         for record, prompt in self.lacking(unit):
-            if missing := self.job.missing_scorers(record, prompt):
+            for scorer in self.job.missing_scorers(record, prompt):
                 try:
-                    self.run.add_scores(self._scored(Company(missing, [(record, prompt)]), fresh))
+                    self.run.add_scores(self._scored(Company([scorer], [(record, prompt)]), fresh))
                 except UserError:
                     raise
                 except Exception as error:
-                    errors[record.clip_id] = error
+                    errors.setdefault(record.clip_id, error)
         if errors:
             raise ScoringFailed(errors)
 

@@ -35,6 +35,7 @@ T = TypeVar("T")
 IMPORT, NO_FILE = "import", "no file"
 ATTEMPTS = 3  # the first and two more
 SYSTEMATIC = 3  # so many micro-batches failing one after the other are no accident
+CPU_ALLOCATOR = "DefaultCPUAllocator: "
 WAIT_S = (0.05, 2.0)  # between two looks at what others hold: at first, at most
 ENCODED_SHARE = 0.5  # of the raw frames: a guess for the first clips; afterwards their own mean is known
 
@@ -268,7 +269,9 @@ def _short(error: BaseException) -> str:
 
 def _is_out_of_memory(error: Exception) -> bool:
     torch = sys.modules.get("torch")
-    return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
+    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and CPU_ALLOCATOR in str(error)  # torch has no class for it
 
 
 def check_sources(job: Job) -> None:

@@ -26,10 +26,10 @@ UNIT: Any = Unit("m", "k" * 64, 0, (0, 1, 2), (0, 1, 2))
 class CompanySize:
     """A scorer that tells how many clips it has seen together, and fails on one of them."""
 
-    metric, scorer_id = "company", "test/company@1"
+    scorer_id = "test/company@1"
 
-    def __init__(self, fails_on: str = "") -> None:
-        self.fails_on = fails_on
+    def __init__(self, fails_on: str = "", metric: str = "company") -> None:
+        self.fails_on, self.metric = fails_on, metric
 
     def score(self, clip: Clip, features: Features) -> Score:
         if clip.clip_id[1] == self.fails_on:
@@ -47,19 +47,19 @@ def run(tmp_path: Path) -> Run:
     return run
 
 
-def scoring_of(run: Run, scorer: CompanySize) -> Scoring:
+def scoring_of(run: Run, *scorers: CompanySize) -> Scoring:
     """Over the part of a job that scoring looks at."""
 
     def missing(clip: Any, prompt: Prompt) -> list[CompanySize]:
-        return [] if run.score(clip, scorer.metric, scorer.scorer_id) else [scorer]
+        return [s for s in scorers if run.score(clip, s.metric, s.scorer_id) is None]
 
     ids = [(index, ("m", prompt.prompt_id, 0), prompt) for index, prompt in enumerate(run.suite.prompts)]
-    job: Any = SimpleNamespace(run=run, scorers=[scorer], clip_ids=lambda unit: ids, missing_scorers=missing)
+    job: Any = SimpleNamespace(run=run, scorers=list(scorers), clip_ids=lambda unit: ids, missing_scorers=missing)
     return Scoring(job, DecodeAhead())
 
 
-def values(run: Run) -> dict[str, float | None]:
-    return {score.prompt_id: score.value for score in run.scores()}
+def values(run: Run, metric: str = "company") -> dict[str, float | None]:
+    return {score.prompt_id: score.value for score in run.scores() if score.metric == metric}
 
 
 def test_a_clip_has_the_company_that_it_had_before_a_kill(run: Run) -> None:
@@ -79,8 +79,8 @@ def test_as_many_as_fit_are_scored_together(run: Run, monkeypatch: pytest.Monkey
     assert values(run) == {"a": 2.0, "b": 2.0, "c": 1.0}
 
 
-def test_one_by_one_only_the_clip_at_fault_is_left_out(run: Run) -> None:
-    broken = scoring_of(run, CompanySize(fails_on="b"))
+def test_one_by_one_only_the_score_at_fault_is_left_out(run: Run) -> None:
+    broken = scoring_of(run, CompanySize(fails_on="b"), CompanySize(metric="other"))
     with pytest.raises(ZeroDivisionError):
         broken.together(UNIT, {})
     assert values(run) == {}
@@ -88,6 +88,7 @@ def test_one_by_one_only_the_clip_at_fault_is_left_out(run: Run) -> None:
         broken.one_by_one(UNIT, {})
     assert list(caught.value.errors) == [("m", "b", 0)]
     assert values(run) == {"a": 1.0, "c": 1.0}
+    assert values(run, "other") == dict.fromkeys(NAMES, 1.0)
 
 
 def test_a_damaged_file_is_no_score(run: Run) -> None:

@@ -47,6 +47,10 @@ class UnreadableClip:
     reason: str
 
 
+class NotFinite(ValueError):
+    """A network has computed infinity or nothing at all: its weights are damaged, or its precision too small."""
+
+
 @dataclass(frozen=True)
 class Score:
     """A finite number, or the reason why there is none: exactly one of the two."""
@@ -59,7 +63,7 @@ class Score:
         if (self.value is None) == (self.unscored is None):
             raise ValueError("a score has a value or a reason, not both and not neither")
         if self.value is not None and not math.isfinite(self.value):
-            raise ValueError(f"a score is finite, not {self.value}")
+            raise NotFinite(f"a score is finite, not {self.value}")
 
     @classmethod
     def of(cls, value: float) -> Score:
@@ -256,5 +260,7 @@ def _record(clip_id: ClipId, scorer: Scorer, score: Score) -> ScoreRecord:
 def _score(scorer: Scorer, clip: Clip, features: Features) -> Score:
     try:
         return scorer.score(clip, features)
+    except NotFinite as error:
+        return Score.none(str(error))
     except UserError as error:
         return Score.none(f"{error.found}; expected {error.expected}" if error.expected else error.found)

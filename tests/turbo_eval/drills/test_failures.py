@@ -128,10 +128,15 @@ def test_out_of_memory_is_relieved_by_smaller_pieces(
     assert drill.starts() == {"world-000 0": 1 + len(reliefs), "world-002 0": 1}  # once relieved, it stays so
 
 
-@pytest.mark.parametrize("error", ["MemoryError", "torch"])
-def test_memory_errors_of_both_kinds_are_relieved(new_drill: Make, undisturbed: Reference, error: str) -> None:
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [("MemoryError", "no room"), ("torch", "no room"), ("RuntimeError", "DefaultCPUAllocator: can't allocate memory")],
+)
+def test_memory_errors_of_every_kind_are_relieved(
+    new_drill: Make, undisturbed: Reference, error: str, message: str
+) -> None:
     drill = new_drill("kinds")
-    done = drill.run(patches={"failing": {"times": 1, "error": error, "message": "no room"}})
+    done = drill.run(patches={"failing": {"times": 1, "error": error, "message": message}})
     assert done.code == 0, done.log
     assert len(drill.rows("relief")) == 1
     assert drill.scores() == undisturbed(4)

@@ -89,6 +89,23 @@ def test_a_refusal_is_unscored_and_a_bug_is_not_hidden(world_clip):
         score_clip([Broken()], clip)
 
 
+class NotANumber:
+    """A scorer whose network has gone wrong."""
+
+    metric = spec.SCENE
+    scorer_id = "test/nan@1"
+
+    def score(self, clip: Clip, features: Features) -> Score:
+        return Score.of(float("nan"))
+
+
+def test_a_score_that_is_no_number_is_unscored_and_others_are_not(world_clip):
+    clip = world_clip("red", "circle", "left", "gray")
+    wrong, right = score_clip([NotANumber(), TemporalFlickering()], clip)
+    assert (wrong.value, wrong.unscored) == (None, "a score is finite, not nan")
+    assert right.value is not None
+
+
 def test_a_dimension_is_asked_of_its_own_prompts_only(world_clip):
     clip = world_clip("red", "circle", "left", "gray", dimensions=(spec.DYNAMIC_DEGREE,))
     assert score_clip([TemporalFlickering()], clip) == []

@@ -67,7 +67,7 @@ def measure(request: dict[str, Any], info: Path) -> dict[str, Any]:
         "score": float(score),
         "videos": [[video["video_path"], float(video["video_results"])] for video in videos],
         "load_s": began_s - started_s,
-        "score_s": ended_s - started_s,
+        "score_s": ended_s - began_s,
         "cpu_s": ended_cpu_s - watch.began_cpu_s,
     }
 
