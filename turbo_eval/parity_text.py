@@ -52,14 +52,16 @@ def lines(rows: Sequence[Row], identity: Mapping[str, Any]) -> list[str]:
     if found:
         names = sum(len(one.dimensions) for one in found)
         told.append(
-            f"{names} dimensions together: VBench {official:.1f} s, ours {ours:.1f} s, without loading: "
+            f"{_dimensions(names)} together: VBench {official:.1f} s, ours {ours:.1f} s, without loading: "
             f"{official / max(ours, 1e-9):.2f} times faster, with {identity['threads']} threads on {identity['device']}"
         )
     timed = [row for row in rows if row.is_whole and row.official_cpu_s and row.ours_cpu_s]
     if timed:
         cpu = [sum(row.official_cpu_s or 0 for row in timed), sum(row.ours_cpu_s or 0 for row in timed)]
         ratio = cpu[0] / cpu[1]
-        told.append(f"{len(timed)} dimensions, CPU: VBench {cpu[0]:.1f} s, ours {cpu[1]:.1f} s, {ratio:.2f} times less")
+        told.append(
+            f"{_dimensions(len(timed))}, CPU: VBench {cpu[0]:.1f} s, ours {cpu[1]:.1f} s, {ratio:.2f} times less"
+        )
     for row in rows:
         told += [f"{row.dimension}: not compared: {row.why_not}"] if row.why_not else []
         told += [f"{row.dimension}: verdicts differ on {name}" for name in row.flipped or ()]
@@ -68,8 +70,15 @@ def lines(rows: Sequence[Row], identity: Mapping[str, Any]) -> list[str]:
     told.append(f"tolerance: {tolerance:g} of the score (of {FLOOR:g}, for a smaller one); verdicts must be the same")
     pairs = "may leave pairs out whose verdict is certain" if identity["early_exit"] else "computes every pair"
     told.append("max abs., max rel.: the largest difference of a clip's score; CPU, loading and peak: VBench's / ours")
+    told.append(
+        "loading is without imports; ours may read a weights' file as late as with the first clip, in its seconds"
+    )
     told.append(f"seconds hold decoding, which ours repeats here for each dimension; dynamic_degree {pairs}")
     return told
+
+
+def _dimensions(count: int) -> str:
+    return "1 dimension" if count == 1 else f"{count} dimensions"
 
 
 def to_markdown(rows: Sequence[Row], identity: Mapping[str, Any]) -> str:

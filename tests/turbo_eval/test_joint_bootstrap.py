@@ -157,6 +157,21 @@ def test_a_mean_minus_itself_is_0_without_any_width_and_shifts_carry_over() -> N
     assert (moved.low, moved.high) == pytest.approx((base.low + 5, base.high + 5))
 
 
+def test_what_is_added_to_every_score_moves_the_interval_and_does_not_widen_it() -> None:
+    """Added to all scores, whatever their weights; or to those of one stratum of two, of which as many are drawn."""
+    first = {f"p{i:03d}": (value * (1.0 + i % 3), 1.0 + i % 3) for i, (value, _) in enumerate(columns(20, 0).values())}
+    second = columns(10, 1)
+    assert [len(stratum) for stratum in strata_of([first, second])] == [10, 10]
+    bounds = []
+    for shift in (0.0, 5.0):
+        moved = {prompt: (s + shift * w, w) for prompt, (s, w) in first.items()}
+        beside = {prompt: (s + shift, w) for prompt, (s, w) in columns(20, 0).items()}
+        half = {prompt: pair if prompt in second else columns(20, 0)[prompt] for prompt, pair in beside.items()}
+        found = [combined_interval(0.0, [one, second], [1.0, 1.0], clips=30) for one in (moved, half)]
+        bounds.append([bound for one in found for bound in (one.low, one.high)])
+    assert None not in bounds[0] and bounds[0] == pytest.approx(bounds[1])
+
+
 def test_the_order_of_the_prompts_changes_nothing() -> None:
     column, other = columns(20, 0), columns(20, 1, first=10)
     turned = [dict(reversed(one.items())) for one in (column, other)]

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass
 from multiprocessing import Pipe
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from further_clips import GOLDEN_CLIPS
 from typer.testing import CliRunner, Result
 
+from turbo_eval import parity_ours
 from turbo_eval.cli import app
 from turbo_eval.parity import Row
 from turbo_eval.parity_ours import Ask, _answer
@@ -29,6 +33,8 @@ from turbo_eval.parity_run import (
     write_parity,
 )
 from turbo_eval.records import Prompt
+from turbo_eval.scorers.base import Clip, Features, Score, UnreadableClip, open_clip
+from turbo_eval.scorers.registry import Scorers
 from turbo_eval.scorers.vbench import spec
 from turbo_eval.scorers.vbench.encoders.backbone import MODE
 from turbo_eval.scorers.vbench.official import ClipFile
@@ -182,6 +188,34 @@ def test_a_comparison_goes_on_in_its_folder_and_another_is_refused(tmp_path: Pat
     (tmp_path / REPORT).write_text("{}")
     with pytest.raises(UserError, match="cannot be read"):
         _rows_before(tmp_path, identity)
+
+
+@dataclass(frozen=True)
+class Instant:
+    """A scorer that takes no time."""
+
+    metric: str
+    scorer_id: str = "instant@1"
+
+    def score(self, clip: Clip, features: Features) -> Score:
+        return Score(0.5)
+
+
+def test_decoding_is_counted_once_for_dimensions_that_are_computed_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, names = {"s": 0.0}, (spec.TEMPORAL_STYLE, spec.OVERALL_CONSISTENCY)
+
+    def decode(*arguments: Any) -> Clip | UnreadableClip:
+        clock["s"] += 1.0
+        return open_clip(*arguments)
+
+    now = SimpleNamespace(perf_counter=lambda: clock["s"], process_time=lambda: 2 * clock["s"])
+    monkeypatch.setattr(parity_ours, "time", now)
+    monkeypatch.setattr(parity_ours, "open_clip", decode)
+    monkeypatch.setattr(parity_ours, "build_scorers", lambda *a, **k: Scorers([Instant(name) for name in names], {}))
+    clips = find_clips(ParityRequest(GOLDEN_CLIPS))
+    found = parity_ours._measure(Ask(names, clips, MODE, threads=torch.get_num_threads(), every_pair=True))
+    assert [found[name].score_s for name in names] == [len(clips) / 2] * 2
+    assert [found[name].cpu_s for name in names] == [len(clips)] * 2
 
 
 def test_damaged_weights_of_ours_are_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

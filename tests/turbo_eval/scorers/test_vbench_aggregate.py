@@ -11,8 +11,15 @@ import pytest
 
 from turbo_eval.records import ScoreRecord
 from turbo_eval.scorers.vbench import spec
-from turbo_eval.scorers.vbench.aggregate import aggregate
-from turbo_eval.scorers.vbench.total import NO_CLIP, coefficients, normalised, totals
+from turbo_eval.scorers.vbench.aggregate import aggregate, weighted_clips
+from turbo_eval.scorers.vbench.total import (
+    NO_CLIP,
+    coefficients,
+    normalised,
+    total_differences,
+    total_intervals,
+    totals,
+)
 from turbo_eval.stats import cluster_bootstrap_mean
 from turbo_train.errors import UserError
 
@@ -160,6 +167,16 @@ def test_a_clip_without_a_pair_of_frames_weighs_nothing_in_a_mean_over_pairs():
     assert (score.mean, score.scored) == (0.5, 2)
     (score,) = [s for s in aggregate(records, frames={("p0", 0): 1, ("p1", 0): 1}).dimensions if s.dimension == name]
     assert (score.mean, score.interval) == (None, None)
+
+
+def test_the_totals_count_the_clips_that_have_a_weight_and_differences_leave_the_others_out():
+    records, frames = clips()
+    names = {name: [r for r in records if r.metric == name] for name in spec.NAMES}
+    whole = {name: weighted_clips(name, own, frames) for name, own in names.items()}
+    only = {name: {**clips_of, ("q", 0): (0.5, 0.0)} for name, clips_of in whole.items()}  # one frame, no pair
+    assert {score: i.n for score, i in total_intervals(only).items()} == dict.fromkeys(spec.SCORES, 20)
+    found = total_differences(only, {name: {**w, ("q", 0): (0.9, 23.0)} for name, w in whole.items()})
+    assert {score: (i.mean, i.n, i.clusters) for score, i in found.items()} == dict.fromkeys(spec.SCORES, (0, 20, 10))
 
 
 def test_a_clip_scored_twice_is_a_mistake_of_ours():
