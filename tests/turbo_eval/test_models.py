@@ -17,9 +17,9 @@ from turbo_eval.contestants import Request, contestants_of
 from turbo_eval.listing import card
 from turbo_eval.model_table import GROUP, MODELS
 from turbo_eval.models import find_model, kind_of, model_entries, named, recipe_of
-from turbo_eval.scorers.vbench.aggregate import normalised
 from turbo_eval.scorers.vbench.published import FILE, published
 from turbo_eval.scorers.vbench.spec import DIMENSIONS
+from turbo_eval.scorers.vbench.total import normalised
 from turbo_train.errors import UserError
 from turbo_train.weights.table import files_for
 from turbo_train.world import WEIGHTS
