@@ -113,7 +113,7 @@ class Drill:
     def fields(self, **more: Any) -> dict[str, Any]:
         """A Request's fields."""
         common = {"model": str(self.model), "suite": str(self.suite), "samples": 1, "batch": BATCH, "threads": 1}
-        rest = {"num_steps": 1, "latency": False, "dimensions": METRICS, "out": str(self.out)}
+        rest = {"num_steps": 1, "latency": False, "dimensions": METRICS, "out": str(self.out), "encoders": "embedded"}
         return {**common, **rest, **self.request, **more}
 
     def start(self, *, request: dict[str, Any] | None = None, **plan: Any) -> Worker:

@@ -17,18 +17,14 @@ from tiny_runs import tree
 from vbench_folders import FPS, make_run, noise, suite_with, write_results, write_suite_file
 
 from turbo_eval.durable import sha256_of
-from turbo_eval.manifest import Scope
-from turbo_eval.records import ScoreRecord
 from turbo_eval.runs.export_record import record_path
 from turbo_eval.runs.export_vbench import export_vbench
 from turbo_eval.runs.import_vbench import ImportRequest, import_vbench
-from turbo_eval.runs.imported import SCORER, _gaps, require_everything
+from turbo_eval.runs.imported import SCORER, require_everything
 from turbo_eval.runs.vbench_names import probe
 from turbo_eval.scorers.registry import BUILDERS
 from turbo_eval.scorers.vbench import spec
 from turbo_eval.store import Run
-from turbo_eval.suites import load_suite
-from turbo_eval.units import Plan
 from turbo_train.errors import Incomplete, UserError
 from turbo_train.video_io import write_mp4
 
@@ -385,18 +381,3 @@ def test_a_broken_record_of_imports_is_named(tmp_path: Path, clips: Path, suite:
     (tmp_path / "run" / "imported.json").write_text(text)
     with pytest.raises(UserError, match=r"imported.json cannot be read"):
         import_vbench(request(tmp_path, suite))
-
-
-def test_samples_beyond_those_that_vbench_looks_at_are_no_gap() -> None:
-    """The suite makes 25 clips of a prompt for temporal flickering; VBench's results speak of five."""
-    plan = Plan(load_suite("vbench:temporal_flickering"), Scope(("m",), limit=1), batch=4)
-    wanted = dict(plan.clip_ids("m"))
-    assert len(wanted) == 25
-    scores = [
-        ScoreRecord(*clip, spec.TEMPORAL_FLICKERING, SCORER, value=0.9) for clip in wanted if clip[2] in (0, 2, 3)
-    ]
-    gaps = list(_gaps(plan, "m", wanted, {clip for clip in wanted if clip[2] < 4}, scores))
-    assert [(gap.sample_index, gap.unscored) for gap in gaps] == [
-        (1, "VBench counts the clips that its static filter keeps"),
-        (4, "no clip"),
-    ]
