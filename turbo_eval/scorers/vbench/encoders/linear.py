@@ -5,7 +5,7 @@ convolutions to oneDNN, and on AMD's cores oneDNN is about twice as fast (EPYC w
 1024 to 4096 on two threads: 179 against 372 GFLOP/s); where MKL is as fast nothing is lost. On other devices, in other
 precisions and under autocast this is torch's own function. Attention is left to torch: by the same way it was 1.4 times
 as fast on an idle machine, and ten times as slow beside another process (reports/LOG.md).
-Shape legend: I and O features in and out, R rows.
+Shape legend: I and O features in and out, R rows, B clips or images, L tokens, D width.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 N = TypeVar("N", bound=nn.Module)
+MLP_ROWS = 784  # tokens in one pass of an MLP on a CPU: results larger than 32 MB are slow to allocate
 FEWEST_ROWS = 32  # with fewer, oneDNN's reordering of the weights costs more than it saves
 
 
@@ -44,6 +45,21 @@ class Linear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         """(..., I) to (..., O)."""
         return linear(input, self.weight, self.bias)
+
+
+class Mlp(nn.Module):
+    """Two linear layers with a GELU between."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = Linear(width, hidden)
+        self.fc2 = Linear(hidden, width)
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        """(B, L, D) to (B, L, D)."""
+        at_once = MLP_ROWS if x_BLD.device.type == "cpu" else x_BLD.numel()
+        parts = [self.fc2(F.gelu(self.fc1(part))) for part in x_BLD.flatten(0, 1).split(at_once)]
+        return torch.cat(parts).view_as(x_BLD)
 
 
 def quicken(net: N) -> N:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from turbo_eval.scorers.vbench.encoders.linear import Linear
+from turbo_eval.scorers.vbench.encoders.linear import Linear, Mlp
 
 PATCHES = 128  # in one pass of the stem on a CPU, whose cache then holds them: 65 kB a patch and layer
 
@@ -83,20 +83,6 @@ class Attention(nn.Module):
         )
         mixed: Tensor = self.out(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
         return mixed
-
-
-class Mlp(nn.Module):
-    """Two linear layers with a GELU between."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = Linear(width, hidden)
-        self.fc2 = Linear(hidden, width)
-
-    def forward(self, x_NLD: Tensor) -> Tensor:
-        """(N, L, D) to (N, L, D)."""
-        out: Tensor = self.fc2(F.gelu(self.fc1(x_NLD)))
-        return out
 
 
 class Block(nn.Module):

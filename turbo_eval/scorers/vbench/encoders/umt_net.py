@@ -15,9 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from turbo_eval.scorers.vbench.encoders.linear import Linear, linear
-
-ROWS = 784  # tokens in one pass of an MLP on a CPU: results larger than 32 MB are slow to allocate
+from turbo_eval.scorers.vbench.encoders.linear import Linear, Mlp, linear
 
 
 @dataclass(frozen=True)
@@ -60,21 +58,6 @@ class Attention(nn.Module):
         )
         mixed: Tensor = self.proj(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
         return mixed
-
-
-class Mlp(nn.Module):
-    """Two linear layers with a GELU between."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = Linear(width, hidden)
-        self.fc2 = Linear(hidden, width)
-
-    def forward(self, x_BLD: Tensor) -> Tensor:
-        """(B, L, D) to (B, L, D)."""
-        at_once = ROWS if x_BLD.device.type == "cpu" else x_BLD.numel()
-        parts = [self.fc2(F.gelu(self.fc1(part))) for part in x_BLD.flatten(0, 1).split(at_once)]
-        return torch.cat(parts).view_as(x_BLD)
 
 
 class Block(nn.Module):
