@@ -19,7 +19,7 @@ GOLDEN = Path(__file__).resolve().parent / "golden"
 CLIPS = GOLDEN / "vbench"
 KEYS = GOLDEN / "keys" / "vbench"
 sys.path.insert(0, str(CLIPS))
-from fill_checkpoints import GROUPS, fill  # noqa: E402
+from fill_checkpoints import GROUPS, fill, stand_in_bert_vocabulary  # noqa: E402
 
 # table -> row of weights.lock
 ROW = {
@@ -32,6 +32,8 @@ ROW = {
     "raft_things": "raft/raft-things.pth",
     "viclip": "viclip/ViClip-InternVid-10M-FLT.pth",
     "umt_l16": "umt/l16_ptk710_ftk710_ftk400_f16_res224.pth",
+    "grit_b": "grit/grit_b_densecap_objectdet.pth",
+    "tag2text": "tag2text/tag2text_swin_14m.pth",
 }
 assert set(ROW) <= set(GROUPS)
 
@@ -62,6 +64,14 @@ def write_plain(table: str, folder: Path) -> Path:
 
 
 VOCABULARY = "viclip/bpe_simple_vocab_16e6.txt.gz"
+WORD_PIECES = "bert-base-uncased/vocab.txt"
+
+
+def write_word_pieces(path: Path) -> Path:
+    """The stand-in for BERT's vocabulary that the goldens were made with."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(stand_in_bert_vocabulary()) + "\n", encoding="utf-8")
+    return path
 
 
 def write_ours(table: str, root: Path) -> Path:
@@ -76,6 +86,8 @@ def write_ours(table: str, root: Path) -> Path:
     torch.save(_whole(table), path)
     if table == "viclip":
         _copy_vocabulary(root / path_below_root(find_file(VOCABULARY)))
+    if table in ("grit_b", "tag2text"):
+        write_word_pieces(root / path_below_root(find_file(WORD_PIECES)))
     return path
 
 

@@ -8,7 +8,7 @@ Shape legend: T frames, H W pixels, C colours (RGB).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -80,10 +80,12 @@ class Features:
     """What the scorers of one clip share. It lives as long as the clips that are scored together.
 
     company: the clips, this one among them, that the scorer at work looks at; batches are made of them.
+    metrics: all that are asked of the clip now, so that one pass of a network can serve several.
     """
 
-    def __init__(self, clip: Clip) -> None:
+    def __init__(self, clip: Clip, metrics: Collection[str] = ()) -> None:
         self.clip = clip
+        self.metrics = frozenset(metrics)
         self.company: Sequence[Features] = (self,)
         self._computed: dict[Hashable, Any] = {}
 
@@ -95,9 +97,13 @@ class Features:
 
     def together(self, key: Hashable, compute: Callable[[Sequence[Clip]], Sequence[T]]) -> T:
         """The value of `key`, computed at the first call for all of the company that lacks it: one value a clip."""
+        return self.together_for(key, lambda lacking: compute([features.clip for features in lacking]))
+
+    def together_for(self, key: Hashable, compute: Callable[[Sequence[Features]], Sequence[T]]) -> T:
+        """As `together`, for who needs more of a clip's Features than the clip."""
         if key not in self._computed:
             lacking = [features for features in self.company if key not in features._computed]
-            values = compute([features.clip for features in lacking])
+            values = compute(lacking)
             for features, value in zip(lacking, values, strict=True):
                 features._computed[key] = value
         return cast(T, self._computed[key])
@@ -220,7 +226,12 @@ def score_clips(scorers: Sequence[Scorer], clips: Sequence[Clip | UnreadableClip
     A UserError becomes unscored; a bug propagates, and so does the UserError of a network that cannot be loaded: that
     is no clip's fault.
     """
-    features = [Features(clip) if isinstance(clip, Clip) else None for clip in clips]
+    features = [
+        Features(clip, [scorer.metric for scorer in scorers if applies(scorer, clip.prompt)])
+        if isinstance(clip, Clip)
+        else None
+        for clip in clips
+    ]
     records: list[list[ScoreRecord]] = [[] for _ in clips]
     for scorer in scorers:
         wanted = [number for number, clip in enumerate(clips) if applies(scorer, clip.prompt)]

@@ -8,6 +8,7 @@ Shape legend: N frames, T frames in order, C colours, H W pixels, D feature widt
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -94,6 +95,44 @@ class FrameInterpolator(Protocol):
 
     def middles(self, first_NHWC: ByteArray, second_NHWC: ByteArray) -> ByteArray:
         """(N, H, W, C) uint8 RGB frames between N first and N second ones of the same size."""
+
+
+@dataclass(frozen=True)
+class SeenObjects:
+    """What a detector sees in one frame, the surest object first. All empty where it sees nothing.
+
+    boxes_N4: int64 x1, y1, x2, y2 in px. names: each object's class. captions: a description of each, () where none
+    was asked for.
+    """
+
+    boxes_N4: IntArray
+    names: tuple[str, ...]
+    captions: tuple[str, ...] = ()
+
+
+class ObjectDetector(Protocol):
+    """A network that names the objects of a frame and describes them. `num_frames` is what VBench shows it of a clip."""
+
+    encoder_id: str
+    num_frames: int
+
+    def objects(self, clips: Sequence[ByteArray], *, captions: bool, as_bytes: bool) -> list[list[SeenObjects]]:
+        """Of every frame of each clip, (T, H, W, C) RGB. captions: describe the objects too, in the same pass.
+
+        as_bytes: frames whose short side is above 768 px are resized as VBench's color does it (OpenCV), not as the
+        three other dimensions do (torchvision, on floats). Smaller frames are never resized.
+        """
+
+
+class Captioner(Protocol):
+    """A network that says what is in a picture. It looks at squares of `side_px`; `num_frames` of a clip are shown."""
+
+    encoder_id: str
+    num_frames: int
+    side_px: int
+
+    def captions(self, clips: Sequence[ByteArray]) -> list[list[str]]:
+        """One caption of every frame of each clip, (T, side_px, side_px, C) RGB; it may be empty."""
 
 
 def middle_indices(length: int, count: int) -> IntArray:

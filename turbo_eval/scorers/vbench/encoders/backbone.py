@@ -86,7 +86,8 @@ class Backbone(ABC):
         if self._net is None:
             from turbo_train.nets.tensor_files import read_row
 
-            net = self.build({file.name: read_row(file, path) for file, path in self.files.items()})
+            weights = {file: path for file, path in self.files.items() if file.opens != "text"}
+            net = self.build({file.name: read_row(file, path) for file, path in weights.items()})
             self._net = net.to(self.mode.device).eval().requires_grad_(False)
 
     def relieve(self) -> str:
@@ -95,6 +96,10 @@ class Backbone(ABC):
             return ""
         self.rows //= 2
         return f"{self.NAME} takes {self.rows} at a time"
+
+    def path_of(self, row: str) -> Path:
+        """Where the file of a row lies."""
+        return next(path for file, path in self.files.items() if file.name == row)
 
     @contextmanager
     def computing(self) -> Iterator[None]:
