@@ -19,6 +19,7 @@ from turbo_eval.cli_rewards import print_outcome, require_few, rewards
 from turbo_eval.cli_runs import runs
 from turbo_eval.cli_weights import weights
 from turbo_eval.contestants import Request
+from turbo_eval.gpus import CPU, Machine
 from turbo_eval.printing import print_json, print_rows
 from turbo_train import __version__
 from turbo_train.errors import UserError
@@ -56,7 +57,7 @@ def vbench(
     model: options.Model = None,
     against: options.Against = None,
     videos: options.Videos = None,
-    suite: options.SuiteName = "world",
+    suite: options.SuiteName = None,
     samples: options.Samples = None,
     num_steps: options.Steps = None,
     guidance_scale: options.Guidance = None,
@@ -72,6 +73,7 @@ def vbench(
     encoders: options.Encoders = None,
     precision: options.Precision = "float32",
     compat: options.Compat = "",
+    strict_rules: options.StrictRules = False,
     latency: options.MeasureLatency = True,
     threads: options.Threads = None,
     device: options.Device = "auto",
@@ -155,7 +157,7 @@ def plan(
     model: options.Model = None,
     against: options.Against = None,
     videos: options.Videos = None,
-    suite: options.SuiteName = "world",
+    suite: options.SuiteName = None,
     samples: options.Samples = None,
     num_steps: options.Steps = None,
     guidance_scale: options.Guidance = None,
@@ -171,6 +173,7 @@ def plan(
     encoders: options.Encoders = None,
     precision: options.Precision = "float32",
     compat: options.Compat = "",
+    strict_rules: options.StrictRules = False,
     latency: options.MeasureLatency = True,
     threads: options.Threads = None,
     device: options.Device = "auto",
@@ -179,21 +182,30 @@ def plan(
     allow_missing: options.AllowMissing = False,
     lease_s: options.LeaseSeconds = options.DEFAULT_LEASE_S,
     calibrate: Annotated[bool, typer.Option(help="Time a micro-batch of each model.")] = True,
+    gpu: options.GpuName = None,
+    tflops: options.Tflops = None,
     as_json: options.Json = False,
 ) -> None:
     """Say what `vbench` with the same options would make: clips, what is there already, disk and time.
 
     Takes every option of vbench, so that one word of a command can be replaced; --max-failures, --allow-missing and
-    --lease change nothing here.
+    --lease change nothing here. With --gpu or --tflops: what the whole run costs there, stage by stage, from counted
+    operations; that needs no weights and times nothing.
     """
     raise typer.Exit(exit_code_of(lambda: _plan({**context.params}, calibrate, as_json)))
 
 
 def _plan(parameters: dict[str, Any], calibrate: bool, as_json: bool) -> None:
+    from turbo_eval.gpus import machine_of
     from turbo_eval.planning import forecast, rows
 
     del parameters["calibrate"]
-    found = forecast(options.request_of(parameters), calibrate=calibrate)
+    machine = machine_of(parameters.pop("gpu"), parameters.pop("tflops"), parameters["threads"])
+    request = options.request_of(parameters)
+    if machine is not None:
+        _cost(request, machine, as_json)
+        return
+    found = forecast(request, calibrate=calibrate)
     if as_json:
         print_json(found.to_json())
         return
@@ -201,6 +213,25 @@ def _plan(parameters: dict[str, Any], calibrate: bool, as_json: bool) -> None:
     print_rows(table)
     for line in lines:
         typer.echo(line)
+
+
+def _cost(request: Request, machine: Machine, as_json: bool) -> None:
+    from turbo_eval import cost_text
+    from turbo_eval.cost import run_cost
+
+    cost = run_cost(request, machine)
+    if as_json:
+        print_json(cost_text.document(cost))
+        return
+    for model in cost.models:
+        if model.stages:
+            print_rows(cost_text.rows(model))
+        for line in cost_text.lines(model, "CPU" if machine.gpu == CPU else "GPU"):
+            typer.echo(line)
+        typer.echo()
+    typer.echo(f"{cost.prompts} prompts of {cost.suite}")
+    for note in cost.notes:
+        typer.echo(note)
 
 
 WHERE_MISSING = {

@@ -35,7 +35,7 @@ def lineup(
     baseline: Annotated[
         str | None, typer.Option(help="Rows that all are held against, separated by commas. Default: the first.")
     ] = None,
-    suite: options.SuiteName = "world",
+    suite: options.SuiteName = None,
     reward: options.RewardNames = None,
     reward_dtype: options.RewardDtype = DTYPES[0],
     repeat_last: options.RepeatLast = False,

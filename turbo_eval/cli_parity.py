@@ -90,7 +90,8 @@ def _setup(overlay: Path | None, as_json: bool) -> int:
 
     made = make_overlay(overlay, say)
     if as_json:
-        print_json({"folder": str(made.folder), "dino": None if made.dino is None else str(made.dino)})
+        code = {"dino": made.dino, "detectron2": made.detectron2}
+        print_json({"folder": str(made.folder), **{name: path and str(path) for name, path in code.items()}})
     return 0
 
 

@@ -27,7 +27,7 @@ def rewards(
     model: options.Model = None,
     against: options.Against = None,
     videos: options.Videos = None,
-    suite: options.SuiteName = "world",
+    suite: options.SuiteName = None,
     reward: options.RewardNames = None,
     reward_dtype: options.RewardDtype = DTYPES[0],
     repeat_last: options.RepeatLast = False,

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 
 from turbo_eval.keys import FOLDER, ModelIdentity
 from turbo_eval.leases import EXPIRY_S
-from turbo_eval.model_table import ModelEntry
+from turbo_eval.model_table import STANDARD_SUITE, ModelEntry
 from turbo_eval.models import cell_px, find_model, named, not_as_published, read_record
 from turbo_eval.prompt_suite import Suite
 from turbo_eval.screen import say
@@ -50,18 +50,19 @@ class RewardChoice:
 class Request:
     """What a command that makes clips was asked to do. `num_steps` and `guidance_scale` concern `model`, not `against`.
 
-    None: samples as the suite says, batch and threads as the run says (a new one: 4, and all cores), shard all of it;
-    frames, size (height and width in pixels), fps and dtype as each model says. prompts: instead of a suite.
+    None: the suite of the models (suite_name), samples as the suite says, batch and threads as the run says (a new one:
+    4, and all cores), shard all of it; frames, size (height and width in pixels), fps and dtype as each model says.
+    prompts: instead of a suite.
     score: whether the clips are scored; rewards: by reward models, in place of VBench's dimensions and the oracle.
     lineup: any number of contestants that are resolved already, in place of `model` and `against`.
     encoders: the profile of scorers/registry.py, None: by the prompts; precision, compat: of VBench's networks
-    (scorers/vbench/encoders/backbone.py).
+    (scorers/vbench/encoders/backbone.py); strict_rules: the corrected rules of scorers/vbench/strict_rules.py.
     """
 
     model: str | None = None
     against: str | None = None
     videos: Path | None = None
-    suite: str = "world"
+    suite: str | None = None
     prompts: tuple[str, ...] = ()
     samples: int | None = None
     num_steps: int | None = None
@@ -88,6 +89,7 @@ class Request:
     encoders: str | None = None
     precision: str = "float32"
     compat: str = ""
+    strict_rules: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,11 +113,14 @@ class Contestant:
         return ModelIdentity(self.name, self.entry.kind, self.entry.setting, source.sha256(), source.describe())
 
 
-def contestants_of(request: Request) -> tuple[Contestant, ...]:
-    """The line-up, or one or two with the model first. UserError for an unknown model, or twice the same one."""
+def contestants_of(request: Request, find: Callable[[str], ModelEntry] = find_model) -> tuple[Contestant, ...]:
+    """The line-up, or one or two with the model first. UserError for an unknown model, or twice the same one.
+
+    find: how a model is found, with its source.
+    """
     if request.lineup:
         return request.lineup
-    found = _find_all(request)
+    found = _find_all(request, find)
     first = _with_rewards(_first(request, found), request.rewards)
     if request.against is None:
         return (first,)
@@ -128,6 +133,23 @@ def contestants_of(request: Request) -> tuple[Contestant, ...]:
             run_next="turbo-eval list models",
         )
     return first, Contestant(name, second, second.rewards)
+
+
+def suite_name(request: Request, contestants: Sequence[Contestant]) -> str:
+    """The suite that was asked for, else that of the models; of finished clips alone VBench's, as their names are.
+
+    UserError: models of different suites.
+    """
+    if request.suite is not None:
+        return request.suite
+    usual = {contestant.entry.suite: contestant.name for contestant in reversed(contestants) if contestant.entry}
+    if len(usual) > 1:
+        raise UserError(
+            found=" and ".join(f"{name}, which is asked the suite {suite}" for suite, name in reversed(usual.items())),
+            expected="one suite for all",
+            run_next=f"--suite {next(reversed(usual))}",
+        )
+    return next(iter(usual), STANDARD_SUITE)
 
 
 def _with_rewards(contestant: Contestant, choice: RewardChoice | None) -> Contestant:
@@ -143,13 +165,13 @@ def _with_rewards(contestant: Contestant, choice: RewardChoice | None) -> Contes
     return replace(contestant, rewards=stated if known is None else known)
 
 
-def _find_all(request: Request) -> dict[str, ModelEntry]:
+def _find_all(request: Request, find: Callable[[str], ModelEntry]) -> dict[str, ModelEntry]:
     """The models by what the command line calls them. UserError that names what is missing of both at once."""
     found, errors = {}, []
     for name in (request.model if request.videos is None else None, request.against):
         if name is not None:
             try:
-                found[name] = find_model(name)
+                found[name] = find(name)
             except UserError as error:
                 errors.append(error)
     if errors:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from turbo_eval.collect import excess_of
 from turbo_eval.completeness import Shortfall, merged, unscored_records
-from turbo_eval.contestants import Contestant, Request, contestants_of, output_folder
+from turbo_eval.contestants import Contestant, Request, contestants_of, output_folder, suite_name
 from turbo_eval.curves import Curves, curves_of
 from turbo_eval.curves_figure import draw
 from turbo_eval.lineup_numbers import Scored
@@ -40,7 +40,7 @@ def run_curves(training: Path, request: Request) -> Outcome:
     """Generate, score and draw. UserError: `checkpoints_of`, `contestant_of`; otherwise see scored_run."""
     found = checkpoints_of(training)
     contestants = tuple(contestant_of(path, training, request) for path in found.values())
-    suite = load_suite(request.suite)
+    suite = load_suite(suite_name(request, contestants))
     usual = output_folder(request, (), suite, len(select(suite, limit=request.limit).prompts))
     steps = "" if request.num_steps is None else f"-{request.num_steps}steps"
     out = request.out or training / "curves" / f"{usual.parent.name}{steps}"

@@ -77,7 +77,7 @@ class DecodeAhead:
         """Of the frames that nobody has taken yet."""
         done = [future for future in list(self._expected.values()) if future.done() and not future.cancelled()]
         decoded = [future.result() for future in done if future.exception() is None]
-        return sum(each.video.frames_THWC.nbytes for each in decoded if each is not None)
+        return sum(each.video.nbytes for each in decoded if each is not None)
 
 
 def _is_ordinary(path: Path) -> bool:

@@ -29,12 +29,13 @@ def encoders_of(request: Request, suite: Suite) -> str:
     if profile not in PROFILES:
         raise unknown_name("encoders", profile, PROFILES)
     mode = Mode(precision=request.precision, compat=request.compat)
-    if profile != VBENCH and mode != MODE:
+    asked = [*mode.labels, *(["--strict-rules"] if request.strict_rules else [])]
+    if profile != VBENCH and asked:
         raise UserError(
-            found=f"{', '.join(mode.labels)} for the embedded world's judges, which know every word of these prompts"
+            found=f"{', '.join(asked)} for the embedded world's judges, which know every word of these prompts"
             if request.encoders is None
-            else f"{', '.join(mode.labels)} with --encoders {profile}",
-            expected=f"--precision and --compat with VBench's networks (--encoders {VBENCH})",
+            else f"{', '.join(asked)} with --encoders {profile}",
+            expected=f"--precision, --compat and --strict-rules with VBench's networks (--encoders {VBENCH})",
             run_next=f"leave them out, or --encoders {VBENCH}",
         )
     return profile
@@ -45,4 +46,10 @@ def dimension_scorers(request: Request, suite: Suite, profile: str, device: str)
     if profile == VBENCH and request.encoders is None:
         say("scored by VBench's networks: the embedded world's judges do not know the words of these prompts")
     mode = Mode(device, request.precision, request.compat) if profile == VBENCH else MODE
-    return build_scorers(profile, request.dimensions or None, mode=mode, static_filter=is_filtered(suite))
+    return build_scorers(
+        profile,
+        request.dimensions or None,
+        mode=mode,
+        static_filter=is_filtered(suite),
+        strict_rules=request.strict_rules,
+    )

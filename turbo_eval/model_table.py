@@ -25,6 +25,7 @@ TEACHER_STEPS = 50  # DDIM steps of the teacher (arXiv 2405.18750, section 5)
 STUDENT_STEPS = 4
 GUIDANCE = 7.5  # of T2V-Turbo's published pipelines (code at eaae323)
 VC2_RANK, MS_RANK = 64, 32  # of the published LoRA lists (key tables of the same code)
+WORLD_SUITE, STANDARD_SUITE = "world", "vbench"  # suites.py
 TRAINED = Path("students")  # where students that one trains oneself are looked for, below TURBO_WEIGHTS or here
 
 
@@ -51,6 +52,7 @@ class Recipe:
 class ModelEntry:
     """A model that can be named. base: the teacher under a student. published: its row of published.csv.
 
+    suite: what it is asked where the command line does not say.
     rewards: names (turbo_train.rewards.table) of those that it was trained on; (): none; None: not known.
     recipes: the first whose files are there is used. obtain: how a model without rows in weights.lock is had, and the
     command to run. source and recipe are set once files were found (models.py).
@@ -67,6 +69,7 @@ class ModelEntry:
     base: str | None = None
     size_multiple: int = 1  # in pixels, where it is known before the weights are read
     published: str | None = None
+    suite: str = STANDARD_SUITE
     rewards: tuple[str, ...] | None = None
     obtain: tuple[str, str] = ("that its package says where to get", "turbo-eval list models")
     source: Source | None = None
@@ -112,6 +115,7 @@ def _world_student(name: str, description: str, rewards: tuple[str, ...], seeds:
         description=description,
         licence="Apache-2.0",
         tier="world",
+        suite=WORLD_SUITE,
         rewards=rewards,
     )
 
@@ -128,6 +132,7 @@ MODELS: tuple[ModelEntry, ...] = (
         description="latent diffusion teacher of the embedded world, 32x32, 8 frames, DDIM with guidance",
         licence="Apache-2.0",
         tier="world",
+        suite=WORLD_SUITE,
         rewards=(),
     ),
     _world_student("world-vcm", "video consistency model of world-teacher, without rewards", (), seeds=2),

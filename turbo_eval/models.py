@@ -14,6 +14,7 @@ from pathlib import Path
 
 from turbo_eval.model_table import (
     MODELS,
+    WORLD_SUITE,
     Kind,
     ModelEntry,
     Recipe,
@@ -170,6 +171,7 @@ def _of_folder(folder: Path, kind: Kind) -> ModelEntry:
     """A model given by its path. A student's teacher lies beside it, or is the named one of its config.json."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-.") or "model"
     recipe = Recipe("diffusers" if kind == "teacher" else "student", place=folder.resolve())
+    source = Source(recipe.layout, folder, _teacher_of(folder) if kind == "student" else None)
     return ModelEntry(
         name=name,
         kind=kind,
@@ -179,9 +181,23 @@ def _of_folder(folder: Path, kind: Kind) -> ModelEntry:
         description="a folder given by its path",
         licence="not stated",
         tier="folder",
-        source=Source(recipe.layout, folder, _teacher_of(folder) if kind == "student" else None),
+        suite=_suite_of(source.base if kind == "student" else source),
+        source=source,
         recipe=recipe,
     )
+
+
+def _suite_of(teacher: Source | None) -> str:
+    """The suite of the table's teacher with these files; else of those with this layout, where they agree; else the
+    embedded world's, which needs nothing that is not here.
+    """
+    if teacher is None:
+        return WORLD_SUITE
+    alike = [entry for entry in MODELS if entry.recipes[0].layout == teacher.layout]
+    there = [entry for entry in alike if not missing(entry, entry.recipes[0])]
+    same = [e for e in there if _source(e, e.recipes[0]).path.resolve() == teacher.path.resolve()]
+    suites = {entry.suite for entry in same or alike}
+    return suites.pop() if len(suites) == 1 else WORLD_SUITE
 
 
 def _teacher_of(student_folder: Path) -> Source | None:

@@ -8,14 +8,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from turbo_eval.contestants import Request
+from turbo_eval.gpus import CPU, GPUS
 from turbo_eval.leases import EXPIRY_S
 from turbo_eval.scorers.registry import PROFILES
 from turbo_eval.scorers.vbench.encoders.backbone import COMPATS, PRECISIONS, VBENCH_CUDA
+from turbo_eval.scorers.vbench.strict_rules import CORRECTED
 from turbo_eval.units import parse_shard, shard_of_rank
 from turbo_train.errors import UserError
 from turbo_train.sampling.setting import DTYPES
@@ -28,7 +30,11 @@ Model = Annotated[
 Against = Annotated[str | None, typer.Option(help="A second model to compare with, in its own steps and guidance.")]
 Videos = Annotated[Path | None, typer.Option(help="Score the clips of this folder instead of running --model.")]
 SuiteName = Annotated[
-    str, typer.Option(help="A suite's name (turbo-eval list suites) or a .jsonl, .csv, .txt or .parquet file.")
+    str | None,
+    typer.Option(
+        help="A suite's name (turbo-eval list suites) or a .jsonl, .csv, .txt or .parquet file. "
+        "Default: the model's, of finished clips vbench."
+    ),
 ]
 Samples = Annotated[int | None, typer.Option(min=1, help="Clips per prompt. Default: what the suite asks for.")]
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Sampling steps of --model.")]
@@ -42,7 +48,11 @@ Guidance = Annotated[
 ]
 Size = Annotated[
     str | None,
-    typer.Option(metavar="HxW", help="Height and width of the clips in pixels, such as 320x512. Default: the model's."),
+    typer.Option(
+        metavar="[FRAMESx]HxW",
+        help="Height and width of the clips in pixels, such as 320x512, or 16x320x512 with the frames. "
+        "Default: the model's.",
+    ),
 ]
 Frames = Annotated[int | None, typer.Option(min=1, help="Frames of a clip. Default: the model's.")]
 Fps = Annotated[
@@ -61,7 +71,10 @@ Batch = Annotated[
     typer.Option(min=1, help="Prompts in a micro-batch, made, lost and resumed as one. Default: the run's, or 4."),
 ]
 Out = Annotated[Path | None, typer.Option(help="Folder of the run. Default: a folder in runs/ named after it.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N prompts.")]
+Limit = Annotated[
+    int | None,
+    typer.Option(min=1, help="Only the first N prompts of each dimension; of prompts that name none, the first N."),
+]
 Encoders = Annotated[
     str | None,
     typer.Option(
@@ -76,6 +89,13 @@ Precision = Annotated[
 Compat = Annotated[
     str,
     typer.Option(help=f"{VBENCH_CUDA}: CLIP in float16, as VBench has it on GPUs. Default: float32 everywhere."),
+]
+StrictRules = Annotated[
+    bool,
+    typer.Option(
+        "--strict-rules",
+        help=f"Corrected rules in {', '.join(CORRECTED)}, other scorers than VBench's. Default: VBench's own rules.",
+    ),
 ]
 Dimensions = Annotated[str | None, typer.Option(help="Only these metrics, separated by commas.")]
 MeasureLatency = Annotated[bool, typer.Option(help="Measure the time per clip.")]
@@ -96,6 +116,13 @@ LeaseSeconds = Annotated[
     typer.Option("--lease", min=0.1, help="Seconds without a heartbeat until work is taken over."),
 ]
 DEFAULT_LEASE_S = EXPIRY_S
+GpuName = Annotated[
+    str | None,
+    typer.Option("--gpu", help=f"Predict hours instead, at an assumed share of the peak of {', '.join(GPUS)} or {CPU}."),
+]
+Tflops = Annotated[
+    float | None, typer.Option("--tflops", help="The same at these TFLOP/s, which you know to be reached.")
+]
 RewardNames = Annotated[
     str | None,
     typer.Option(
@@ -112,6 +139,7 @@ RepeatLast = Annotated[
 def request_of(parameters: Mapping[str, Any]) -> Request:
     """The Request of a command's parameters (typer.Context.params). UserError for a bad shard, size or dtype."""
     taken = {name: value for name, value in parameters.items() if name != "as_json"}
+    extent = parse_size(taken["size"], taken["frames"])
     names = taken.pop("dimensions", None)
     shard = taken.pop("shard", None)
     if taken["dtype"] not in (None, *DTYPES):
@@ -120,7 +148,7 @@ def request_of(parameters: Mapping[str, Any]) -> Request:
         if taken.get(name, known[0]) not in known:
             raise UserError(found=f"--{name} {taken[name]}", expected=f"one of {', '.join(filter(None, known))}")
     return Request(
-        **{**taken, "size": parse_size(taken["size"])},
+        **{**taken, "size": extent.size, "frames": extent.frames},
         dimensions=tuple(name.strip() for name in (names or "").split(",") if name.strip()),
         shard=parse_shard(shard) if shard else shard_of_rank(),
     )
@@ -146,11 +174,29 @@ def known_dtype(name: str) -> str:
     return name
 
 
-def parse_size(text: str | None) -> tuple[int, int] | None:
-    """`320x512`: height and width in pixels. UserError for anything else."""
+class Extent(NamedTuple):
+    """Of a clip, as far as it was asked for. size: height and width in pixels."""
+
+    frames: int | None
+    size: tuple[int, int] | None
+
+
+def parse_size(text: str | None, frames: int | None = None) -> Extent:
+    """`320x512`: height and width in pixels, or `16x320x512`: the frames first. frames: those of --frames.
+
+    UserError for anything else, and for two numbers of frames.
+    """
     if text is None:
-        return None
-    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text.strip())
+        return Extent(frames, None)
+    match = re.fullmatch(r"(?:([1-9]\d{0,4})x)?([1-9]\d{0,4})x([1-9]\d{0,4})", text.strip())
     if not match:
-        raise UserError(found=f"--size {text}", expected="HEIGHTxWIDTH in pixels", run_next="--size 320x512")
-    return int(match[1]), int(match[2])
+        expected = "HEIGHTxWIDTH in pixels, or FRAMESxHEIGHTxWIDTH"
+        raise UserError(found=f"--size {text}", expected=expected, run_next="--size 320x512")
+    own = int(match[1]) if match[1] else frames
+    if frames not in (None, own):
+        raise UserError(
+            found=f"--size {text} and --frames {frames}",
+            expected="one number of frames",
+            run_next=f"--size {match[2]}x{match[3]} --frames {frames}",
+        )
+    return Extent(own, (int(match[2]), int(match[3])))

@@ -19,7 +19,10 @@ SCHEMA_VERSION = 1
 TOLERANCE = 1e-3
 FLOOR = 0.01  # a score nearer to 0 is held against this
 VERDICTS = (spec.DYNAMIC_DEGREE, spec.HUMAN_ACTION)
-TOGETHER = ((spec.TEMPORAL_STYLE, spec.OVERALL_CONSISTENCY),)  # one computation in our engine, two in VBench's
+TOGETHER = (  # one computation in our engine, one each in VBench's
+    (spec.OBJECT_CLASS, spec.MULTIPLE_OBJECTS, spec.COLOR, spec.SPATIAL_RELATIONSHIP),
+    (spec.TEMPORAL_STYLE, spec.OVERALL_CONSISTENCY),
+)
 
 
 @dataclass(frozen=True)

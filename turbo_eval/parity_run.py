@@ -22,7 +22,7 @@ from turbo_eval.parity_text import to_csv, to_json, to_markdown
 from turbo_eval.records import canonical_json
 from turbo_eval.scorers.vbench import spec
 from turbo_eval.scorers.vbench.encoders.backbone import VBENCH_CUDA, Mode
-from turbo_eval.scorers.vbench.networks import NOT_BUILT, Networks
+from turbo_eval.scorers.vbench.networks import Networks
 from turbo_eval.scorers.vbench.official import ClipFile, Measured, Official
 from turbo_eval.scorers.vbench.overlay import find_overlay
 from turbo_eval.screen import say
@@ -35,7 +35,7 @@ REPORT = "parity.json"
 
 @dataclass(frozen=True)
 class ParityRequest:
-    """dimensions: () is all that our engine has. attributes: auxiliary info for every clip, beside its prompt's own."""
+    """dimensions: () is all sixteen. attributes: auxiliary info for every clip, beside its prompt's own."""
 
     videos: Path
     dimensions: tuple[str, ...] = ()
@@ -84,8 +84,8 @@ def run_parity(request: ParityRequest) -> ParityOutcome:
 
 
 def wanted_dimensions(names: Sequence[str]) -> tuple[str, ...]:
-    """In VBench's order; of no name, all that our engine has. UserError for an unknown one."""
-    asked = {spec.dimension(name).name for name in names} or set(spec.NAMES) - set(NOT_BUILT)
+    """In VBench's order; of no name, all. UserError for an unknown one."""
+    asked = {spec.dimension(name).name for name in names} or set(spec.NAMES)
     return tuple(name for name in spec.NAMES if name in asked)
 
 

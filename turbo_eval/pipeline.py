@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from turbo_eval.contestants import Contestant, Request, contestants_of, output_folder
+from turbo_eval.contestants import Contestant, Request, contestants_of, output_folder, suite_name
 from turbo_eval.encoder_choice import dimension_scorers, encoders_of
 from turbo_eval.generators.folder import VideoFolder, open_folder
 from turbo_eval.keys import key_fields
@@ -168,7 +168,7 @@ def draft(request: Request) -> Draft:
     for contestant in contestants:
         _check_steps(contestant)
         _tell(contestant)
-    suite = _suite(request)
+    suite = _suite(request, contestants)
     encoders = encoders_of(request, suite) if request.score else EMBEDDED
     made_here = any(contestant.entry for contestant in contestants)
     on_networks = made_here or request.rewards is not None or encoders == VBENCH
@@ -198,10 +198,11 @@ def draft(request: Request) -> Draft:
     return Draft(request, contestants, suite, folder, manifest, plan, scorers, dict(unscored), here, device, videos)
 
 
-def _suite(request: Request) -> Suite:
+def _suite(request: Request, contestants: Sequence[Contestant]) -> Suite:
     if request.prompts:
         return suite_of_texts(request.prompts)
-    return suite_of_file_names(request.videos) if request.suite == FILE_NAMES else load_suite(request.suite)
+    name = suite_name(request, contestants)
+    return suite_of_file_names(request.videos) if name == FILE_NAMES else load_suite(name)
 
 
 def _scorers(request: Request, suite: Suite, encoders: str, device: str) -> tuple[Sequence[Scorer], dict[str, str]]:

@@ -7,7 +7,8 @@ spacing and the order of its fields. The number of clips is no part of it. Where
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from turbo_eval.records import Prompt, canonical_line
@@ -47,11 +48,24 @@ def suite_of(
     return Suite(name, tuple(prompts), digest.hexdigest(), samples, dict(samples_by_dimension or {}))
 
 
+def _first(prompts: Sequence[Prompt], limit: int, wanted: Collection[str]) -> Iterator[Prompt]:
+    """Those that are among the first `limit` of a wanted dimension."""
+    seen: Counter[str] = Counter()
+    for prompt in prompts:
+        asked = [name for name in prompt.dimensions if not wanted or name in wanted] or [""]
+        if any(seen[name] < limit for name in asked):
+            yield prompt
+        seen.update(asked)
+
+
 def select(suite: Suite, *, limit: int | None = None, dimensions: Sequence[str] = ()) -> Suite:
-    """The prompts meant for any of `dimensions`, then the first `limit`. UserError when none is left."""
+    """The prompts meant for any of `dimensions` (all, if none is given); of them the first `limit` of each dimension.
+
+    Prompts that name no dimension are meant for all, and count by themselves. UserError when none is left.
+    """
     wanted = set(dimensions)
     kept = [p for p in suite.prompts if not wanted or not p.dimensions or wanted & set(p.dimensions)]
-    kept = kept if limit is None else kept[: max(limit, 0)]
+    kept = kept if limit is None else list(_first(kept, limit, wanted))
     if not kept:
         asked = ", ".join(dimensions) or "all"
         raise UserError(

@@ -20,6 +20,7 @@ from turbo_train.errors import UserError
 from turbo_train.video_io import Video
 
 GROUP_BYTES = 2**30  # of decoded frames that are scored together; a single clip may be larger
+PIXEL_BYTES = 4.5  # RGB, and the decoder's own picture of 8 bits with chroma for 2x2 pixels
 Scored = list[tuple[ClipRecord, list[ScoreRecord]]]
 
 
@@ -79,7 +80,7 @@ class Scoring:
         companies: list[Company] = []
         room = 0
         for record, prompt in self.lacking(unit):
-            size = record.frames * record.height_px * record.width_px * 3
+            size = int(record.frames * record.height_px * record.width_px * PIXEL_BYTES)
             if not companies or size > room:
                 companies.append(Company([], []))
                 room = GROUP_BYTES
@@ -97,7 +98,7 @@ class Scoring:
 
     def _open(self, record: ClipRecord, prompt: Prompt, fresh: Mapping[str, Video]) -> Clip:
         if (video := fresh.get(record.sha256)) is not None:
-            return Clip(record.clip_id, prompt, video.frames_THWC, video.fps)
+            return Clip(record.clip_id, prompt, video.frames_THWC, video.fps, video.pictures)
         if self.run.is_damaged(record):
             raise RuntimeError(f"{record.path} has not the sha256 {record.sha256[:12]} of its row any more")
         read = partial(self.ahead.take, sha256=record.sha256)

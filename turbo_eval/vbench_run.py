@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+
 from turbo_eval.collect import excess_of
 from turbo_eval.completeness import Shortfall, merged, unscored_records
 from turbo_eval.contestants import Request
+from turbo_eval.models import weights_of
 from turbo_eval.outcome import Outcome, contact_sheet, machine_of, measured_once, scored_run
 from turbo_eval.pipeline import Job
+from turbo_eval.records import ScoreRecord
 from turbo_eval.report import write_results
+from turbo_eval.scorers.base import Scorer
 from turbo_eval.scorers.registry import metric_names
 from turbo_eval.scorers.vbench.encoders.backbone import Backbone
 from turbo_eval.scorers.vbench.published import PublishedRow, published
 from turbo_eval.scorers.vbench.spec import DIMENSIONS
+from turbo_eval.scorers.vbench.strict_rules import is_strict
 from turbo_eval.screen import say
 from turbo_eval.suites import VBENCH
 from turbo_eval.timing.latency import Latency, measure_latency, read_latency, write_latency
@@ -28,6 +35,7 @@ def _report(job: Job, short: Shortfall) -> Outcome:
     latency = race(job)
     scores = merged(job.scores(), unscored_records(job, short))
     others = _altered(job)
+    beside = {} if others else _published(job)
     table = vbench_table(
         scores,
         models=job.names,
@@ -39,9 +47,10 @@ def _report(job: Job, short: Shortfall) -> Outcome:
         speed_up=latency.speed_up if latency else None,
         partial=short.stamp,
         trained={contestant.name: contestant.rewards for contestant in job.contestants},
-        published={} if others else _published(job),
+        published=beside,
         altered=others,
     )
+    table = replace(table, notes=(*table.notes, *_on_trust(job, beside), *_small(job, scores)))
     folder = job.run.folder
     files = write_results(
         folder,
@@ -83,15 +92,47 @@ def _groups(job: Job) -> dict[str, str]:
     return {metric: group.get(metric, "oracle") for metric in metric_names() if metric in asked}
 
 
+def _networks(job: Job) -> list[tuple[Scorer, Backbone]]:
+    """The scorers on VBench's networks, with these."""
+    encoders = [(scorer, getattr(scorer, "encoder", None)) for scorer in job.scorers]
+    return [(scorer, encoder) for scorer, encoder in encoders if isinstance(encoder, Backbone)]
+
+
 def _altered(job: Job) -> list[str]:
     """The weights of VBench's networks at work here that are known not to be the published ones."""
-    encoders = [encoder for s in job.scorers if isinstance(encoder := getattr(s, "encoder", None), Backbone)]
-    return altered(dict.fromkeys(file for encoder in encoders for file in encoder.files))
+    return altered(dict.fromkeys(file for _, network in _networks(job) for file in network.files))
+
+
+def _on_trust(job: Job, compared: Collection[str]) -> Iterator[str]:
+    """Which files are taken for the published ones of which nobody has stated a sha256, where published rows are set
+    beside the models `compared`.
+    """
+    entries = [c.entry for c in job.contestants if c.entry is not None and c.name in compared]
+    files = [file for entry in entries if entry.recipe for file in weights_of(entry, entry.recipe)]
+    files += [file for _, network in _networks(job) for file in network.files]
+    names = [file.name for file in dict.fromkeys(files) if not file.sha256]
+    if entries and names:
+        yield f"taken for the published files, whose sha256 is not known: {', '.join(names)}"
+
+
+def _small(job: Job, scores: Sequence[ScoreRecord]) -> Iterator[str]:
+    """What to say where a scored clip is too small for a network as VBench runs it."""
+    networks = {scorer.metric: network for scorer, network in _networks(job)}
+    sides_px = {clip.clip_id: min(clip.height_px, clip.width_px) for clip in job.run.clips()}
+    seen = {(networks[s.metric], sides_px[s.clip_id]) for s in scores if s.value is not None and s.metric in networks}
+    small = {network.NAME: network.SMALLEST_PX for network, side_px in seen if side_px < network.SMALLEST_PX}
+    if small:
+        sees = "see" if len(small) > 1 else "sees"
+        yield (
+            f"clips below {max(small.values())} px a side: {' and '.join(sorted(small))} {sees} them with their "
+            "borders repeated; VBench has no numbers for them"
+        )
 
 
 def _published(job: Job) -> dict[str, PublishedRow]:
-    """What was published of the models that are run as published, for VBench's own suite and networks."""
-    if job.plan.suite.name != VBENCH or any(scorer.scorer_id.startswith(EMBEDDED) for scorer in job.scorers):
+    """What was published of the models that are run as published, for VBench's own suite, networks and rules."""
+    others = any(scorer.scorer_id.startswith(EMBEDDED) or is_strict(scorer.scorer_id) for scorer in job.scorers)
+    if job.plan.suite.name != VBENCH or others:
         return {}
     found = {}
     for name, entry in ((contestant.name, contestant.entry) for contestant in job.contestants):

@@ -19,6 +19,7 @@ from turbo_eval.reward_table import MARK, RewardCell
 from turbo_eval.scorers.vbench import spec
 from turbo_eval.scorers.vbench.aggregate import clip_weight, weighted_clips
 from turbo_eval.scorers.vbench.published import PublishedRow
+from turbo_eval.scorers.vbench.strict_rules import CORRECTED, STRICT
 from turbo_eval.scorers.vbench.total import coefficients, total_differences, total_intervals
 from turbo_eval.tables import Cell, LatencySummary, Row, Table, build_table
 
@@ -40,8 +41,13 @@ def encoder_note(scorers: Collection[str], altered: Sequence[str] = ()) -> str:
         return EMBEDDED_NOTE
     notes = [f"weights that are not the published ones ({', '.join(altered)}): not comparable with VBench"]
     found = [match for scorer in scorers if (match := NETWORK.match(scorer))]
-    labels = sorted({label for match in found for label in LABEL.findall(match["labels"])})
-    return "; ".join([*(notes if altered else []), *([f"VBench's networks, {', '.join(labels)}"] if labels else [])])
+    labels = {label for match in found for label in LABEL.findall(match["labels"])}
+    strict = f"strict rules in {', '.join(CORRECTED)}: not comparable with VBench"
+    modes = sorted(labels - {STRICT})
+    networks = f"VBench's networks, {', '.join(modes)}"
+    return "; ".join(
+        [*(notes if altered else []), *([networks] if modes else []), *([strict] if STRICT in labels else [])]
+    )
 
 
 @dataclass(frozen=True)

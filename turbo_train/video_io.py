@@ -14,7 +14,7 @@ import errno
 import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -42,10 +42,20 @@ Frames = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Video:
-    """A decoded clip. frames_THWC: uint8 RGB, at least one frame. fps: frames per second of playing time."""
+    """A decoded clip. frames_THWC: uint8 RGB, at least one frame. fps: frames per second of playing time.
+
+    pictures: the decoder's own, one a frame, where all were read of another format than GIF (scaled_pictures.py).
+    """
 
     frames_THWC: Frames
     fps: float
+    pictures: tuple[VideoFrame, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def nbytes(self) -> int:
+        """What it holds in memory."""
+        planes = (plane.buffer_size for picture in self.pictures for plane in picture.planes)
+        return self.frames_THWC.nbytes + sum(planes)
 
 
 class UnreadableVideo(UserError):
@@ -241,13 +251,15 @@ def _decode(path: Path, container: InputContainer) -> Video:
         raise _unreadable(path, "has no video stream")
     stream = container.streams.video[0]
     frames: list[Frames] = []
+    pictures: list[VideoFrame] = []
     to_rgb = av.video.reformatter.VideoReformatter()  # one for all frames: each would set up its own
     end_s, hidden, damaged = 0.0, 0, False  # hidden: decoded but outside the edit list, so not part of the clip
     try:
         for packet in container.demux(stream):
             hidden += packet.is_discard
             damaged |= packet.is_corrupt
-            frames += [_upright(to_rgb, frame) for frame in packet.decode()]
+            pictures += (decoded := packet.decode())
+            frames += [_upright(to_rgb, picture) for picture in decoded]
             if packet.pts is not None:
                 end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
     except av.error.FFmpegError:
@@ -258,15 +270,16 @@ def _decode(path: Path, container: InputContainer) -> Video:
     if damaged or len(frames) < promised or _stops_early(path, container, end_s):
         of = f" of {promised}" if promised > len(frames) else ""
         raise _unreadable(path, f"is cut off or damaged: {len(frames)}{of} frames decode")
-    return _video(path, frames, float(stream.average_rate or stream.guessed_rate or 0))
+    own = () if container.format.name == "gif" else tuple(pictures)
+    return _video(path, frames, float(stream.average_rate or stream.guessed_rate or 0), own)
 
 
-def _video(name: Path | str, frames: list[Frames], fps: float) -> Video:
+def _video(name: Path | str, frames: list[Frames], fps: float, pictures: tuple[VideoFrame, ...] = ()) -> Video:
     if len({frame.shape for frame in frames}) > 1:
         raise _unreadable(name, "changes its frame size on the way")
     if not fps:
         raise _unreadable(name, "has no frame rate")
-    return Video(np.stack(frames), fps)
+    return Video(np.stack(frames), fps, pictures)
 
 
 def _stops_early(path: Path, container: InputContainer, end_s: float) -> bool:

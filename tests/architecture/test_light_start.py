@@ -12,7 +12,7 @@ import pytest
 HEAVY = {"torch", "torchvision", "diffusers", "transformers", "open_clip", "peft", "cv2", "av", "matplotlib"}
 LIGHT = ["tables", "compare", "policy", "report", "survey", "stats", "store", "records", "suites", "models"]
 LIGHT += ["reward_table", "vbench_table", "in_loop"]
-BASE = ["errors", "exits", "weights", "video_io"]
+BASE = ["errors", "exits", "weights", "video_io", "scaled_pictures"]
 
 CALLS = """
 import json, sys

@@ -27,7 +27,8 @@ DIMENSIONS = (
     "overall_consistency",
 )
 EVERYDAY = {"color", "scene"}  # also words of matplotlib's and of the embedded world's: only required in SPEC
-MODEL_LAYER = {"errors", "exits", "weights", "video_io", "diffusion", "nets", "sampling", "rewards", "world"}
+MODEL_LAYER = {"errors", "exits", "weights", "video_io", "scaled_pictures", "diffusion", "nets", "sampling", "rewards"}
+MODEL_LAYER |= {"world"}
 
 
 @cache

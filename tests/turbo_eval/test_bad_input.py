@@ -168,6 +168,7 @@ def test_one_clip_that_no_scorer_survives_is_no_other_clips_failure(
     [
         (("--precision", "bf16"), "bf16 with --encoders embedded"),
         (("--compat", "vbench-cuda"), "vbench-cuda with --encoders embedded"),
+        (("--strict-rules",), "--strict-rules with --encoders embedded"),
         (("--encoders", "vbench", "--device", "cuda:99"), "cuda:99"),
     ],
 )

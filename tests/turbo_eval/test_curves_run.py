@@ -19,7 +19,7 @@ REWARD, JUDGE = "world-image-reward", "world-image-judge"
 
 
 def curves(training: Path, *arguments: str | Path, code: int = 0) -> Result:
-    fixed = ("--limit", "8", "--threads", "1", "--reward", f"{REWARD},{JUDGE}", "--steps", "1")
+    fixed = ("--limit", "4", "--threads", "1", "--reward", f"{REWARD},{JUDGE}", "--steps", "1")
     done = CliRunner().invoke(app, ["curves", str(training), *fixed, *map(str, arguments)])
     assert done.exit_code == code, done.output
     return done

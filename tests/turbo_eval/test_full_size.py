@@ -5,7 +5,6 @@ The weights are random (the recipe of the goldens) and lie where the published o
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import resource
@@ -16,29 +15,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from golden import fill
-from torch import Tensor
 
+from tests.full_size_checkpoints import write_lora, write_vc2
 from turbo_eval.models import find_model
 from turbo_train.nets.load import load_model
-from turbo_train.nets.videocrafter2.checkpoint import UNET, CheckpointConfig, layout
+from turbo_train.nets.videocrafter2.checkpoint import UNET
 from turbo_train.video_io import read_video
-from turbo_train.weights.places import destination
-from turbo_train.weights.table import files_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 MEMORY_BYTES = 24 * 2**30
-KEYS = Path(fill.HERE) / "keys"
-
-
-def random_weight(name: str, shape: torch.Size) -> Tensor:
-    value = fill.fill_value(name.removeprefix(UNET), shape)
-    return torch.zeros(shape) if value is None else value
-
-
-def write(path: Path, content: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(content, path)
 
 
 @pytest.fixture(scope="module")
@@ -48,21 +33,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TURBO_WEIGHTS", str(folder))
         patch.setenv("HF_HOME", str(folder / "none"))
-        (checkpoint,) = files_for("vc2")
-        state = {name: random_weight(name, shape) for name, shape in layout(CheckpointConfig()).items()}
-        assert len(state) == 2039
-        write(destination(checkpoint), {"state_dict": state})
-        del state
-        (lora,) = (file for file in files_for("vc2-turbo", "lora") if file != checkpoint)
-        with (KEYS / "vc2_lora_modules.tsv").open(encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream, delimiter="\t"))
-        shapes = [(row["module"], part, row[f"{part}_shape"]) for row in rows for part in ("up", "down")]
-        tensors = [
-            0.1 * fill.fill_value(f"{module}.lora_{part}.weight", [int(n) for n in shape.split("x")])
-            for module, part, shape in shapes
-        ]
-        assert len(tensors) == 1150
-        write(destination(lora), tensors)
+        write_vc2(folder)
+        write_lora(folder)
         yield folder
     for path in folder.rglob("*"):
         if path.is_file():

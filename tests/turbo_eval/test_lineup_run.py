@@ -15,7 +15,7 @@ from turbo_eval.cli import app
 from turbo_eval.generators.latent import LatentGenerator
 
 REWARDS = "world-image-reward,world-image-judge"
-FIXED = ("--limit", "8", "--samples", "1", "--threads", "1", "--dimensions", "oracle_colour")
+FIXED = ("--limit", "4", "--samples", "1", "--threads", "1", "--dimensions", "oracle_colour")
 
 
 def call(command: str, *arguments: str | Path, code: int = 0) -> Result:
@@ -111,7 +111,7 @@ def test_more_models_make_only_their_own_clips(
 
 def test_two_of_a_line_up_are_what_vbench_and_rewards_say(run: Path, models: dict[str, str], tmp_path: Path) -> None:
     folder = models["s1"].removeprefix("s1=").removesuffix(":1")
-    pair = ("--model", folder, "--steps", "1", "--limit", "8", "--samples", "1", "--threads", "1", "--out", tmp_path)
+    pair = ("--model", folder, "--steps", "1", "--limit", "4", "--samples", "1", "--threads", "1", "--out", tmp_path)
     call("vbench", *pair, "--no-latency", "--dimensions", "oracle_colour")
     alone = lines(tmp_path / "scores.jsonl")
     call("rewards", *pair, "--reward", REWARDS)

@@ -81,12 +81,38 @@ def test_select_keeps_prompts_of_a_dimension_their_order_and_the_protocol(tmp_pa
     rows = [{"prompt": "a"}, {"prompt": "b", "dimensions": ["x"]}, {"prompt": "c", "dimensions": ["y"]}]
     suite = load_suite(suite_file(tmp_path, "\n".join(json.dumps(row) for row in rows)))
     assert [p.prompt for p in select(suite, dimensions=["y"]).prompts] == ["a", "c"]
-    assert [p.prompt for p in select(suite, limit=2).prompts] == ["a", "b"]
-    assert select(suite) == suite and select(suite, limit=2).sha256 != suite.sha256
+    assert select(suite) == suite and select(suite, dimensions=["y"]).sha256 != suite.sha256
     protocol = suite_of("s", suite.prompts, 5, {"x": 25})
     assert select(protocol, limit=1).samples_for("x") == 25 and select(protocol, limit=1).samples == 5
     with pytest.raises(UserError, match=r"no prompt .*\(limit 0, dimensions y, x\)"):
         select(suite, limit=0, dimensions=["y", "x"])
+
+
+def test_a_limit_counts_each_asked_dimensions_prompts_in_their_order() -> None:
+    dimensions = [("x",), ("x", "y"), ("y",), ("x", "z"), (), ("y", "z"), (), ()]
+    suite = suite_of("s", [Prompt(f"p{n}", f"prompt {n}", names) for n, names in enumerate(dimensions)])
+
+    def kept(limit: int, *asked: str) -> list[int]:
+        return [suite.prompts.index(prompt) for prompt in select(suite, limit=limit, dimensions=asked).prompts]
+
+    assert kept(1) == [0, 1, 3, 4]
+    assert kept(2) == [0, 1, 2, 3, 4, 5, 6]
+    assert kept(1, "y") == [1, 4] and kept(2, "z") == [3, 4, 5, 6] and kept(1, "y", "z") == [1, 3, 4]
+    assert kept(99) == list(range(8))
+
+
+def test_a_limit_of_prompts_without_dimensions_is_their_number() -> None:
+    suite = suite_of("s", [Prompt(f"p{n}", f"prompt {n}") for n in range(5)])
+    assert select(suite, limit=3).prompts == suite.prompts[:3]
+    assert select(suite, limit=3, dimensions=["x"]).prompts == suite.prompts[:3]
+
+
+def test_two_prompts_of_each_dimension_of_vbench_ask_for_all_sixteen() -> None:
+    small = select(load_suite("vbench"), limit=2)
+    assert len(small.prompts) == 22
+    asked = [name for prompt in small.prompts for name in prompt.dimensions]
+    assert all(asked.count(name) >= 2 for name in spec.NAMES)
+    assert len(select(load_suite("vbench"), limit=2, dimensions=[COLOR, SCENE]).prompts) == 4
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from turbo_eval.models import named
 from turbo_eval.scorers.base import OnEncoder
 from turbo_eval.scorers.vbench.encoders.backbone import Backbone
 from turbo_eval.scorers.vbench.temporal_flickering import TemporalFlickering
-from turbo_eval.vbench_run import _altered, _published
+from turbo_eval.vbench_run import _altered, _on_trust, _published, _small
 from turbo_train.weights.places import destination
-from turbo_train.weights.table import find_file
+from turbo_train.weights.table import WeightFile, find_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -64,10 +64,48 @@ def test_a_model_that_is_run_as_published_has_its_published_row() -> None:
     }
 
 
-def test_a_changed_setting_another_suite_and_embedded_encoders_have_none() -> None:
+def test_a_changed_setting_another_suite_embedded_encoders_and_strict_rules_have_none() -> None:
     turbo = contestant("ms-turbo")
     assert _published(job(replace(turbo, name="ms-turbo-8steps"), Contestant("clips"))) == {}
     assert _published(job(turbo, suite="world")) == {}
     embedded = SimpleNamespace(scorer_id="embedded/judge-video@1")
     assert _published(job(turbo, scorers=[embedded])) == {}
+    strict = SimpleNamespace(scorer_id="vbench/grit-b@1-0123abcd-cuda-strict+torch2.6")
+    assert _published(job(turbo, scorers=[strict])) == {}
     assert set(_published(job(turbo, scorers=[TemporalFlickering()]))) == {"ms-turbo"}
+
+
+def test_files_of_unknown_sha256_are_named_where_published_scores_stand_beside() -> None:
+    unknown, known = find_file("dino/vitb16.pth"), find_file("clip/ViT-B-32.pt")
+    assert known.sha256 and not unknown.sha256
+    here = job(contestant("vc2-turbo"), Contestant("clips"), scorers=[OnEncoder(nothing(unknown, known))])
+    (note,) = _on_trust(here, ["vc2-turbo"])
+    assert note.endswith("is not known: vc2-turbo/merged.pt, dino/vitb16.pth")
+    assert list(_on_trust(here, [])) == []
+
+
+def nothing(*rows: WeightFile) -> Nothing:
+    return Nothing(dict.fromkeys(rows, Path(__file__)))
+
+
+class Large(Nothing):
+    NAME = "large"
+    SMALLEST_PX = 121
+
+
+def scorer(metric: str, network: Backbone) -> Any:
+    return SimpleNamespace(metric=metric, encoder=network)
+
+
+def test_clips_that_are_too_small_for_a_network_are_told_where_it_has_scored_them() -> None:
+    here = job(scorers=[scorer("a", Large({})), scorer("b", nothing())])
+    clips = [SimpleNamespace(clip_id=("m", "p", n), height_px=side, width_px=300) for n, side in enumerate((64, 121))]
+    here.run = SimpleNamespace(clips=lambda: clips)
+
+    def told(metric: str, sample: int, value: float | None = 1.0) -> list[str]:
+        scores: Any = [SimpleNamespace(metric=metric, clip_id=("m", "p", sample), value=value)]
+        return list(_small(here, scores))
+
+    (note,) = told("a", 0)
+    assert note.startswith("clips below 121 px a side: large sees them with their borders repeated")
+    assert told("a", 1) == told("b", 0) == told("a", 0, None) == told("oracle", 0) == []

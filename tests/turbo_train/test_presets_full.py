@@ -31,9 +31,10 @@ from turbo_train.nets.student_config import read_student_config
 from turbo_train.presets import find_preset
 from turbo_train.rewards.internvideo2.load import VOCABULARY, WEIGHTS
 from turbo_train.rewards.internvideo2.model import InternVideo2, InternVideo2Config
-from turbo_train.rewards.internvideo2.text import SPECIAL, TextConfig
+from turbo_train.rewards.internvideo2.text import TextConfig
 from turbo_train.rewards.internvideo2.vision import VisionConfig
 from turbo_train.rewards.table import PACKAGE, RewardEntry, find_reward
+from turbo_train.rewards.word_pieces import SPECIAL
 from turbo_train.video_io import write_mp4
 
 PRESETS = ("ms-vcm", "ms-turbo", "vc2-vcm", "vc2-turbo")

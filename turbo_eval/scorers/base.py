@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Hashable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,18 +24,22 @@ from turbo_eval.scorers.vbench import spec
 from turbo_train.errors import UserError
 from turbo_train.video_io import UnreadableVideo, Video, read_video
 
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+
 T = TypeVar("T")
 TOO_SHORT = "needs at least two frames"
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A decoded clip. clip_id: (model, prompt_id, sample_index). frames_THWC: uint8 RGB."""
+    """A decoded clip. clip_id: (model, prompt_id, sample_index). frames_THWC: uint8 RGB. pictures: see Video."""
 
     clip_id: ClipId
     prompt: Prompt
     frames_THWC: NDArray[np.uint8]
     fps: float
+    pictures: tuple[VideoFrame, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -208,7 +212,7 @@ def open_clip(
     except UnreadableVideo as error:
         # Without the path: the same clip gives the same record on every machine.
         return UnreadableClip(clip_id, prompt, f"unreadable: {error.found.removeprefix(str(path)).strip()}")
-    return Clip(clip_id, prompt, video.frames_THWC, video.fps)
+    return Clip(clip_id, prompt, video.frames_THWC, video.fps, video.pictures)
 
 
 def applies(scorer: Scorer, prompt: Prompt) -> bool:

@@ -17,23 +17,30 @@ from turbo_eval.scorers.vbench import spec
 from turbo_eval.scorers.vbench.aesthetic_quality import AestheticQuality
 from turbo_eval.scorers.vbench.appearance_style import AppearanceStyle
 from turbo_eval.scorers.vbench.background_consistency import BackgroundConsistency
+from turbo_eval.scorers.vbench.color import Color
 from turbo_eval.scorers.vbench.dynamic_degree import DynamicDegree
 from turbo_eval.scorers.vbench.embedded import EmbeddedEncoders
 from turbo_eval.scorers.vbench.encoders import (
     ActionClassifier,
+    Captioner,
     DenseFlow,
     FrameInterpolator,
     FrameScores,
     ImageFeatures,
     ImageText,
+    ObjectDetector,
     VideoText,
 )
 from turbo_eval.scorers.vbench.encoders.backbone import MODE, Mode
 from turbo_eval.scorers.vbench.human_action import HumanAction
 from turbo_eval.scorers.vbench.imaging_quality import ImagingQuality
 from turbo_eval.scorers.vbench.motion_smoothness import MotionSmoothness
+from turbo_eval.scorers.vbench.multiple_objects import MultipleObjects
 from turbo_eval.scorers.vbench.networks import Networks
+from turbo_eval.scorers.vbench.object_class import ObjectClass
 from turbo_eval.scorers.vbench.overall_consistency import OverallConsistency
+from turbo_eval.scorers.vbench.scene import Scene
+from turbo_eval.scorers.vbench.spatial_relationship import SpatialRelationship
 from turbo_eval.scorers.vbench.static_filter import StaticFilter
 from turbo_eval.scorers.vbench.subject_consistency import SubjectConsistency
 from turbo_eval.scorers.vbench.temporal_flickering import TemporalFlickering
@@ -69,6 +76,10 @@ class Encoders(Protocol):
     def video(self) -> VideoText: ...
     @property
     def actions(self) -> ActionClassifier: ...
+    @property
+    def objects(self) -> ObjectDetector: ...
+    @property
+    def captioner(self) -> Captioner: ...
 
 
 BUILDERS: Mapping[str, Callable[[Encoders], Scorer]] = {
@@ -79,10 +90,21 @@ BUILDERS: Mapping[str, Callable[[Encoders], Scorer]] = {
     spec.DYNAMIC_DEGREE: lambda encoders: DynamicDegree(encoders.flow),
     spec.AESTHETIC_QUALITY: lambda encoders: AestheticQuality(encoders.aesthetic),
     spec.IMAGING_QUALITY: lambda encoders: ImagingQuality(encoders.imaging),
+    spec.OBJECT_CLASS: lambda encoders: ObjectClass(encoders.objects),
+    spec.MULTIPLE_OBJECTS: lambda encoders: MultipleObjects(encoders.objects),
     spec.HUMAN_ACTION: lambda encoders: HumanAction(encoders.actions),
+    spec.COLOR: lambda encoders: Color(encoders.objects),
+    spec.SPATIAL_RELATIONSHIP: lambda encoders: SpatialRelationship(encoders.objects),
+    spec.SCENE: lambda encoders: Scene(encoders.captioner),
     spec.APPEARANCE_STYLE: lambda encoders: AppearanceStyle(encoders.style),
     spec.TEMPORAL_STYLE: lambda encoders: TemporalStyle(encoders.video),
     spec.OVERALL_CONSISTENCY: lambda encoders: OverallConsistency(encoders.video),
+}
+STRICT_BUILDERS: Mapping[str, Callable[[Encoders], Scorer]] = {  # of strict_rules.CORRECTED
+    **BUILDERS,
+    spec.COLOR: lambda encoders: Color(encoders.objects, strict=True),
+    spec.SPATIAL_RELATIONSHIP: lambda encoders: SpatialRelationship(encoders.objects, strict=True),
+    spec.SCENE: lambda encoders: Scene(encoders.captioner, strict=True),
 }
 
 
@@ -105,12 +127,13 @@ def build_scorers(
     weights: Path | None = None,
     mode: Mode = MODE,
     static_filter: bool = False,
+    strict_rules: bool = False,
 ) -> Scorers:
     """Scorers for the metrics of that name, in the order of `metric_names`; None is all of them.
 
     weights: of the embedded profile, a folder with judge_image/ and judge_video/, by default the package's. mode: of
-    VBench's networks. static_filter: temporal flickering is asked of static clips only. The oracle reads the embedded
-    world alone.
+    VBench's networks. static_filter: temporal flickering is asked of static clips only. strict_rules: the corrected
+    rules of vbench/strict_rules.py in place of VBench's. The oracle reads the embedded world alone.
     Raises UserError for an unknown profile or metric (with a guess) and for missing or damaged weights of the world.
     """
     if profile not in PROFILES:
@@ -124,7 +147,8 @@ def build_scorers(
     unscored = {name: why for name in wanted if name in spec.NAMES and (why := encoders.why_not(name))}
     if static_filter and spec.TEMPORAL_FLICKERING in wanted and (why := encoders.why_not(STATIC_FILTER)):
         unscored[spec.TEMPORAL_FLICKERING] = why
-    scorers = [BUILDERS[name](encoders) for name in wanted if name in BUILDERS and name not in unscored]
+    builders = STRICT_BUILDERS if strict_rules else BUILDERS
+    scorers = [builders[name](encoders) for name in wanted if name in builders and name not in unscored]
     if static_filter:
         kept = StaticFilter(encoders.flow) if spec.TEMPORAL_FLICKERING not in unscored else None
         scorers = [TemporalFlickering(kept) if s.metric == spec.TEMPORAL_FLICKERING else s for s in scorers]

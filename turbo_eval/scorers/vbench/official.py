@@ -20,7 +20,8 @@ from typing import Any
 
 from turbo_eval.records import Prompt
 from turbo_eval.scorers.vbench import spec
-from turbo_eval.scorers.vbench.overlay import HUB_FOLDER, Overlay
+from turbo_eval.scorers.vbench.overlay import Overlay
+from turbo_eval.scorers.vbench.overlay_code import DINO_FOLDER
 from turbo_train.errors import UserError
 from turbo_train.weights.missing import wanted
 from turbo_train.weights.places import locate
@@ -30,6 +31,9 @@ SCRIPT = Path(__file__).with_name("official_process.py")
 LONGEST_NAME = 250  # bytes; a file system takes 255
 DINO_IN_VBENCH = "dino_model"
 PLACES = {"vbench": "vbench", "torch_hub": "torch/hub/checkpoints"}  # first word of `lands` -> folder of the process
+ON_DETECTRON2 = (spec.OBJECT_CLASS, spec.MULTIPLE_OBJECTS, spec.COLOR, spec.SPATIAL_RELATIONSHIP)
+BERT = "bert-base-uncased/vocab.txt"
+BERT_IN_HUB = "home/.cache/huggingface/hub/models--bert-base-uncased"
 # Which of VBench's results per clip are not what its dimension's mean is taken over.
 CLIP_UNITS = {spec.IMAGING_QUALITY: 100.0}
 
@@ -77,6 +81,8 @@ class Official:
             return f"weights missing: {', '.join(file.name for file in absent)}"
         if dimension == spec.SUBJECT_CONSISTENCY and self.overlay.dino is None:
             return "the code of facebookresearch/dino is missing: turbo-eval parity --setup"
+        if dimension in ON_DETECTRON2 and self.overlay.detectron2 is None:
+            return "the code of facebookresearch/detectron2 is missing: turbo-eval parity --setup"
         return ""
 
     def measure(self, dimension: str, clips: Sequence[ClipFile]) -> Measured:
@@ -98,7 +104,14 @@ class Official:
         info = room / "full_info.json"
         info.write_text(json.dumps([_entry(dimension, c, path) for path, c in linked.items()]), encoding="utf-8")
         notes = any(file.opens == "amt" for file in files_for(dimension))
-        asked = {"dimension": dimension, "device": self.device, "info": str(info), "notes": notes}
+        overwritten = str(room / BERT_IN_HUB / "snapshots/here") if dimension == spec.SCENE else ""
+        asked = {
+            "dimension": dimension,
+            "device": self.device,
+            "info": str(info),
+            "notes": notes,
+            "overwritten": overwritten,
+        }
         request.write_text(json.dumps(asked), encoding="utf-8")
         answer = room / "answer.json"
         with (room / "log.txt").open("w+b") as log:
@@ -132,8 +145,10 @@ class Official:
                 place, _, inner = text.partition("/")
                 if place in PLACES:
                     _point(room / PLACES[place] / inner, path)
+            if file.name == BERT:
+                _as_hub_cache(room / BERT_IN_HUB, path)
         if self.overlay.dino is not None:
-            _point(room / "vbench" / DINO_IN_VBENCH / HUB_FOLDER, self.overlay.dino)
+            _point(room / "vbench" / DINO_IN_VBENCH / DINO_FOLDER, self.overlay.dino)
 
     def _find(self, file: WeightFile) -> Path | None:
         if self.cache is None:
@@ -150,6 +165,15 @@ def _shipped(file: WeightFile) -> Path | None:
 def _point(link: Path, target: Path) -> None:
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(target.absolute())
+
+
+def _as_hub_cache(folder: Path, vocabulary: Path) -> None:
+    """The hub's layout, so that transformers finds the word pieces without a network."""
+    _point(folder / "snapshots" / "here" / "vocab.txt", vocabulary)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("here", encoding="utf-8")
+    config = {"do_lower_case": True, "model_max_length": 512}
+    (folder / "snapshots" / "here" / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
 def _link(clip: ClipFile, folder: Path) -> Path:

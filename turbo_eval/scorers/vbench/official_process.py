@@ -4,7 +4,8 @@
 
 It imports nothing of ours: official.py runs it by its path, in an environment where HOME, VBENCH_CACHE_DIR and
 TORCH_HOME name folders in VBench's own layout. REQUEST: dimension, device, info (a list of clips as VBench writes it),
-notes (whether the weights' file holds more than tensors). ANSWER: score (of the dimension), videos (clip by clip),
+notes (whether the weights' file holds more than tensors), overwritten (a folder for weights that VBench loads in vain,
+or nothing). ANSWER: score (of the dimension), videos (clip by clip),
 load_s, score_s, cpu_s, peak_bytes, errors.
 
 The package's own init_submodules and compute_* functions are called as its command line calls them in local mode;
@@ -48,17 +49,19 @@ class Watch(io.TextIOBase):
 
 def measure(request: dict[str, Any], info: Path) -> dict[str, Any]:
     """One call of VBench's function over the clips of a list."""
+    import torch
     from vbench.utils import init_submodules
 
     dimension = request["dimension"]
     package = importlib.import_module(f"vbench.{dimension}")
     compute = getattr(package, f"compute_{dimension}")
+    device = torch.device(request["device"])  # as its command line gives it
     started_s = time.perf_counter()
     watch = sys.stderr = Watch(sys.__stderr__)
     try:
         submodules = init_submodules([dimension], local=True, read_frame=False)[dimension]
         # Every option that VBench's command line passes on, at its default.
-        score, videos = compute(str(info), request["device"], submodules, imaging_quality_preprocessing_mode="longer")
+        score, videos = compute(str(info), device, submodules, imaging_quality_preprocessing_mode="longer")
     finally:
         sys.stderr = sys.__stderr__
     ended_s, ended_cpu_s = time.perf_counter(), time.process_time()
@@ -99,6 +102,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     """What is written for official.py."""
     if request["notes"]:
         with_notes_of_a_trainer()
+    if request["overwritten"]:
+        with_weights_to_overwrite(Path(request["overwritten"]))
     info = Path(request["info"])
     entries = json.loads(info.read_text(encoding="utf-8"))
     try:
@@ -124,6 +129,14 @@ def with_notes_of_a_trainer() -> None:
     dtypes = [type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "bool")]
     data: list[Any] = [(scalar, "numpy.core.multiarray.scalar"), np.dtype, *dtypes]
     torch.serialization.add_safe_globals(data)
+
+
+def with_weights_to_overwrite(folder: Path) -> None:
+    """BERT as the hub has it, but without a tensor: Tag2Text's own file brings every one that is used."""
+    import torch
+
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert"}), encoding="utf-8")
+    torch.save({}, folder / "pytorch_model.bin")
 
 
 def main(request_file: str, answer_file: str) -> int:

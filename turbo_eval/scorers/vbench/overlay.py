@@ -4,7 +4,7 @@
 
 into a folder of its own in the user's cache, which is put in front of our packages (PYTHONPATH) in the one process
 that runs vbench. Our environment is not touched. The folder appears whole (temporary name, rename) or not at all, and
-names the pins and the Python that it was made for. DINO's code, which VBench takes from torch hub, lies in it too.
+names the pins and the Python that it was made for. What no package index has lies in it too (overlay_code.py).
 """
 
 from __future__ import annotations
@@ -16,26 +16,25 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from turbo_eval.scorers.vbench.overlay_code import fetch_detectron2, fetch_dino, find_detectron2, find_dino
 from turbo_train.errors import UserError
 from turbo_train.weights.hashes import cache_home
-from turbo_train.weights.places import places
 
 MARK = "overlay.json"
 SETUP = "turbo-eval parity --setup"
-HUB_REPOSITORY, HUB_FOLDER = "facebookresearch/dino:main", "facebookresearch_dino_main"
 
 
 @dataclass(frozen=True)
 class Overlay:
-    """A folder that is there. dino: the code of DINO's network, None where it could not be had."""
+    """A folder that is there. dino, detectron2: code that lies in no package index, None where it could not be had."""
 
     folder: Path
     dino: Path | None
+    detectron2: Path | None = None
 
 
 def default_folder() -> Path:
@@ -67,7 +66,7 @@ def find_overlay(folder: Path | None = None) -> Overlay:
         raise UserError(
             found=why, expected=f"the {len(pinned())} packages that vbench 0.1.5 needs", run_next=_setup_for(folder)
         )
-    return Overlay(folder, _dino(folder))
+    return _overlay(folder)
 
 
 def make_overlay(folder: Path | None, say: Callable[[str], None]) -> Overlay:
@@ -75,7 +74,7 @@ def make_overlay(folder: Path | None, say: Callable[[str], None]) -> Overlay:
     folder = (folder or default_folder()).absolute()
     if not _why_not(folder):
         say(f"{folder} is there already, with these {len(pinned())} packages")
-        return _with_dino(folder, say)
+        return _with_code(folder, say)
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file():
         raise UserError(
             found=f"{folder} holds something else than an overlay",
@@ -98,7 +97,7 @@ def make_overlay(folder: Path | None, say: Callable[[str], None]) -> Overlay:
             run_next=f"{SETUP} --overlay FOLDER, another one",
         ) from error
     say(f"{folder} is made: vbench {pinned()['vbench']} and {len(pinned()) - 1} packages that it needs")
-    return _with_dino(folder, say)
+    return _with_code(folder, say)
 
 
 def _install(target: Path, room: Path, say: Callable[[str], None]) -> None:
@@ -121,28 +120,14 @@ def _install(target: Path, room: Path, say: Callable[[str], None]) -> None:
         )
 
 
-def _with_dino(folder: Path, say: Callable[[str], None]) -> Overlay:
-    """DINO's code by torch hub, as VBench fetches it, unless it lies where VBench or torch hub keep it."""
-    if _dino(folder) is None:
-        say(f"torch hub fetches the code of {HUB_REPOSITORY}, which VBench runs for subject_consistency")
-        code = f"import torch; torch.hub.help({HUB_REPOSITORY!r}, 'dino_vitb16', trust_repo=True)"
-        with suppress(OSError), tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as home:
-            environment = {**os.environ, "TORCH_HOME": home}
-            done = subprocess.run([sys.executable, "-P", "-c", code], env=environment, capture_output=True, cwd=home)
-            fetched = Path(home) / "hub" / HUB_FOLDER
-            if not done.returncode and fetched.is_dir():
-                fetched.replace(folder / HUB_FOLDER)
-    if _dino(folder) is None:
-        say(
-            f"it cannot be had: subject_consistency is compared once a copy of github.com/facebookresearch/dino "
-            f"lies in {folder / HUB_FOLDER}"
-        )
-    return Overlay(folder, _dino(folder))
+def _with_code(folder: Path, say: Callable[[str], None]) -> Overlay:
+    fetch_dino(folder, say)
+    fetch_detectron2(folder, say)
+    return _overlay(folder)
 
 
-def _dino(folder: Path) -> Path | None:
-    known = (folder, places()["vbench"] / "dino_model", places()["torch_hub"].parent)
-    return next((place / HUB_FOLDER for place in known if (place / HUB_FOLDER / "hubconf.py").is_file()), None)
+def _overlay(folder: Path) -> Overlay:
+    return Overlay(folder, find_dino(folder), find_detectron2(folder))
 
 
 def _identity() -> dict[str, str]:

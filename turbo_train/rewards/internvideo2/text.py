@@ -11,11 +11,8 @@ from pathlib import Path
 
 from transformers import BertConfig, BertModel, BertTokenizer
 
-from turbo_train.errors import UserError
-from turbo_train.nets.folder_files import remedy
 from turbo_train.rewards.tokens import Pieces
-
-SPECIAL = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
+from turbo_train.rewards.word_pieces import read_vocabulary
 
 
 @dataclass(frozen=True)
@@ -53,13 +50,5 @@ def new_text_encoder(config: TextConfig) -> BertModel:
 
 def read_word_pieces(vocab: Path, config: TextConfig) -> Pieces:
     """The lower-case tokenizer of a vocab.txt. UserError where that is not the vocabulary of the text tower."""
-    words = vocab.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    lacking = [word for word in SPECIAL if word not in words]
-    if lacking or len(set(words)) != config.vocab_size or words[config.pad_token_id] != "[PAD]":
-        without = f" without {', '.join(lacking)}" if lacking else ""
-        raise UserError(
-            found=f"{len(set(words))} word pieces{without} in {vocab}",
-            expected=f"{config.vocab_size}, [PAD] as number {config.pad_token_id}",
-            run_next=remedy(vocab),
-        )
+    words = read_vocabulary(vocab, config.vocab_size, {"[PAD]": config.pad_token_id})
     return Pieces(BertTokenizer(vocab={word: i for i, word in enumerate(words)}), config.max_text_length)

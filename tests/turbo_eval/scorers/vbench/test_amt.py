@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.models.optical_flow.raft import CorrBlock
 from vbench_checkpoints import rows as table_rows
 
-from turbo_eval.scorers.vbench.encoders.amt import Amt, build_amt, published_name
+from turbo_eval.scorers.vbench.encoders.amt import STRIDE, Amt, build_amt, published_name
 from turbo_eval.scorers.vbench.encoders.amt_net import AmtConfig, AmtNet, ResBlock, resized_flow, warped
 from turbo_eval.scorers.vbench.encoders.backbone import MODE, Mode
 from turbo_train.errors import UserError
@@ -147,13 +147,21 @@ def test_the_published_layout_is_the_table():
     assert len(state) == 213
 
 
-def test_another_file_and_frames_that_are_too_small_are_refused(make: Callable[..., TinyAmt]):
+@pytest.mark.parametrize("size", [(112, 131), (64, 64), (9, 200)])
+def test_small_frames_are_seen_with_a_repeated_border(make: Callable[..., TinyAmt], size: tuple[int, int]):
+    frames = np.random.default_rng(1).integers(0, 256, (2, *size, 3), dtype=np.uint8)
+    more = [max(128, side + -side % STRIDE) - side for side in size]
+    wide = np.pad(frames, ((0, 0), *((n // 2, n - n // 2) for n in more), (0, 0)), mode="edge")
+    (small,), (large,) = (make().middles(clip[:1], clip[1:]) for clip in (frames, wide))
+    top, left = (n // 2 for n in more)
+    np.testing.assert_array_equal(small, large[top : top + size[0], left : left + size[1]])
+
+
+def test_another_file_is_refused(make: Callable[..., TinyAmt]):
     state = published()
     state.pop("comb_block.2.bias")
     with pytest.raises(UserError, match=r"missing comb_block.2.bias.*AMT-S"):
         build_amt(state, "tiny", TINY)
-    with pytest.raises(UserError, match=r"112x131.*113"):
-        make().middles(FRAMES[:1, :112], FRAMES[1:2, :112])
 
 
 def test_bf16_is_labelled_and_near(make: Callable[..., TinyAmt]):

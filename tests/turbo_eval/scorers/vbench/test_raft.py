@@ -20,9 +20,10 @@ from turbo_eval.scorers.base import Clip, score_clip
 from turbo_eval.scorers.vbench.dynamic_degree import DynamicDegree
 from turbo_eval.scorers.vbench.encoders.backbone import MODE, Mode, numpy_of
 from turbo_eval.scorers.vbench.encoders.padding import Padding
-from turbo_eval.scorers.vbench.encoders.raft import Pictures, Raft, SeenFrames, build_raft
+from turbo_eval.scorers.vbench.encoders.raft import STRIDE, Pictures, Raft, SeenFrames, build_raft
 from turbo_eval.scorers.vbench.encoders.raft_names import raft_layout, raft_name
 from turbo_eval.scorers.vbench.encoders.raft_update import RecurrentUnit
+from turbo_eval.scorers.vbench.static_filter import StaticFilter
 from turbo_train.errors import UserError
 from turbo_train.weights.table import find_file
 
@@ -199,11 +200,31 @@ def test_another_file_is_refused():
             build_raft(state, "tiny", TINY)
 
 
-def test_frames_that_are_too_small_are_unscored(make: Callable[..., TinyRaft]):
-    frames = FRAMES[:, :120]
-    clip = Clip(("m", "p", 0), Prompt(prompt_id="p", prompt="a prompt"), frames, 8.0)
-    (record,) = score_clip([DynamicDegree(make())], clip)
-    assert record.value is None and "120x131" in (record.unscored or "") and "121" in (record.unscored or "")
+@pytest.mark.parametrize("size", [(120, 131), (64, 64), (7, 300)])
+def test_small_frames_are_seen_with_a_repeated_border_and_their_flow_is_cut(
+    make: Callable[..., TinyRaft], size: tuple[int, int]
+):
+    frames = np.random.default_rng(1).integers(0, 256, (2, *size, 3), dtype=np.uint8)
+    height, width = (side + -side % STRIDE for side in size)  # as VBench pads it
+    more = [max(128, padded) - side for padded, side in zip((height, width), size, strict=True)]
+    wide = np.pad(frames, ((0, 0), *((count // 2, count - count // 2) for count in more), (0, 0)), mode="edge")
+    (small,), (large,) = (list(make().flows(clip, [(0, 1)])) for clip in (frames, wide))
+    top, left = (count // 2 - -side % STRIDE // 2 for count, side in zip(more, size, strict=True))
+    assert large.shape[:2] == wide.shape[1:3] and small.shape == (height, width, 2)
+    np.testing.assert_array_equal(small, large[top : top + height, left : left + width])
+
+
+def test_frames_of_128_px_and_more_are_untouched():
+    frames = np.random.default_rng(2).integers(0, 256, (1, 121, 131, 3), dtype=np.uint8)
+    seen = Pictures(frames, "cpu")
+    assert seen.enlarging == (0, 0, 0, 0)
+    plain = 2 * (torch.from_numpy(frames[0]).permute(2, 0, 1)[None].float() / 255) - 1
+    assert torch.equal(seen[0], Padding.to_multiple(121, 131, STRIDE).put(plain))
+
+
+def test_a_small_clip_is_scored(make: Callable[..., TinyRaft]):
+    clip = Clip(("m", "p", 0), Prompt(prompt_id="p", prompt="a prompt"), FRAMES[:, :64, :64], 8.0)
+    assert all(record.value is not None for record in score_clip([DynamicDegree(make()), StaticFilter(make())], clip))
 
 
 def test_bf16_is_labelled_and_near(make: Callable[..., TinyRaft]):

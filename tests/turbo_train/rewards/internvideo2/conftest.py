@@ -15,8 +15,9 @@ from torch import Tensor
 
 from turbo_train.rewards.internvideo2.load import VOCABULARY, WEIGHTS, load_internvideo2
 from turbo_train.rewards.internvideo2.model import InternVideo2, InternVideo2Config, InternVideo2Model
-from turbo_train.rewards.internvideo2.text import SPECIAL, TextConfig
+from turbo_train.rewards.internvideo2.text import TextConfig
 from turbo_train.rewards.internvideo2.vision import VisionConfig
+from turbo_train.rewards.word_pieces import SPECIAL
 
 Golden = tuple[dict[str, Any], dict[str, Tensor]]
 HEADS = {  # named in no table of ours: what the published file is said to hold besides

@@ -11,8 +11,9 @@ from golden import fill
 
 from turbo_train.rewards.internvideo2.load import VOCABULARY, WEIGHTS, load_internvideo2
 from turbo_train.rewards.internvideo2.model import InternVideo2Config
-from turbo_train.rewards.internvideo2.text import SPECIAL, TextConfig
+from turbo_train.rewards.internvideo2.text import TextConfig
 from turbo_train.rewards.internvideo2.vision import VisionConfig
+from turbo_train.rewards.word_pieces import SPECIAL
 
 TABLE = Path(__file__).parents[3] / "golden" / "keys" / "internvideo2_s2_1b_f4_keys.tsv"
 BLOCKS = 2

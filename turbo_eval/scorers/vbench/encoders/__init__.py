@@ -111,7 +111,7 @@ class SeenObjects:
 
 
 class ObjectDetector(Protocol):
-    """A network that names the objects of a frame and describes them. `num_frames` is what VBench shows it of a clip."""
+    """A network that names and describes the objects of a frame. `num_frames` is what VBench shows it of a clip."""
 
     encoder_id: str
     num_frames: int
@@ -202,6 +202,22 @@ def clip_video_features(encoder: VideoText, features: Features) -> FloatArray:
         return encoder.video_features([middle_frames(clip, encoder.num_frames) for clip in clips])
 
     return features.together(("video", encoder.encoder_id), compute)
+
+
+def squares(clip: Clip, numbers: Sequence[int], side_px: int) -> ByteArray:
+    """(N, side_px, side_px, C) frames of these numbers, as VBench's scene has them decoded, whatever their shape was.
+
+    They are scaled from the decoder's own pictures (scaled_pictures.py), and where there are none, as of a GIF, by
+    PIL's bilinear resize, which averages where it shrinks.
+    """
+    if clip.pictures:
+        from turbo_train.scaled_pictures import scale_pictures
+
+        return scale_pictures([clip.pictures[number] for number in numbers], side_px, side_px)
+    from PIL import Image
+
+    frames = (Image.fromarray(clip.frames_THWC[number]) for number in numbers)
+    return np.stack([np.asarray(frame.resize((side_px, side_px), Image.Resampling.BILINEAR)) for frame in frames])
 
 
 def middle_frames(clip: Clip, count: int) -> ByteArray:

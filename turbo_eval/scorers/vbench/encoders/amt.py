@@ -2,7 +2,7 @@
 
 Frames / 255, border repeated to multiples of 16; the network's frame, cut to size, times 255, truncated to uint8, not
 rounded (vbench 0.1.5). Pairs go through the network in batches.
-Differs: frames whose padded side is below 128 px are refused; VBench's middle of them is NaN.
+Differs: where the padded side is below 128 px the border repeats up to there; VBench's middle of such frames is NaN.
 Shape legend: N pairs, H W pixels, C colours.
 """
 
@@ -18,14 +18,12 @@ from torch import Tensor, nn
 from turbo_eval.scorers.vbench.encoders import ByteArray
 from turbo_eval.scorers.vbench.encoders.amt_net import AmtConfig, AmtNet
 from turbo_eval.scorers.vbench.encoders.backbone import MODE, Backbone, Mode
-from turbo_eval.scorers.vbench.encoders.padding import Padding
+from turbo_eval.scorers.vbench.encoders.padding import LEAST_PX, Padding
 from turbo_eval.scorers.vbench.encoders.raft_names import encoder_name
-from turbo_train.errors import UserError
 from turbo_train.nets.key_layout import check_layout
 from turbo_train.weights.table import WeightFile
 
 STRIDE = 16
-SMALLEST_PX = 113  # padded: 128; the coarsest of the correlation's levels then still has two cells a side
 FEATURES = "feat_encoder."
 
 
@@ -35,6 +33,7 @@ class Amt(Backbone):
     NAME = "amt-s"
     FILES = ("amt/amt-s.pth",)
     PACKAGES = ("torch", "torchvision")
+    SMALLEST_PX = LEAST_PX - STRIDE + 1
 
     def __init__(self, files: Mapping[WeightFile, Path], mode: Mode = MODE) -> None:
         super().__init__(files, mode)
@@ -46,19 +45,19 @@ class Amt(Backbone):
         return build_amt(published, self.FILES[0])
 
     def middles(self, first_NHWC: ByteArray, second_NHWC: ByteArray) -> ByteArray:
-        """(N, H, W, C) frames half-way. UserError: frames too small."""
+        """(N, H, W, C) frames half-way."""
         height, width = first_NHWC.shape[1:3]
-        if min(height, width) < SMALLEST_PX:
-            raise UserError(found=f"frames of {height}x{width} px", expected=f"{SMALLEST_PX} px a side or more for AMT")
         self.load()
         assert self._net is not None
         padding = Padding.to_multiple(height, width, STRIDE)
+        enlarging = Padding.to_least(*padding.sides(height, width), LEAST_PX)
         found = []
         for start in range(0, len(first_NHWC), self.rows):
             rows = slice(start, start + self.rows)
             with self.computing():
-                first, second = (padding.put(self._pictures(frames[rows])) for frames in (first_NHWC, second_NHWC))
-                middle = padding.cut(self._net(first, second)).float()
+                pictures = (self._pictures(frames[rows]) for frames in (first_NHWC, second_NHWC))
+                first, second = (enlarging.put(padding.put(frames)) for frames in pictures)
+                middle = padding.cut(enlarging.cut(self._net(first, second))).float()
                 found.append((middle * 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
         return np.concatenate(found)
 

@@ -65,6 +65,7 @@ class Backbone(ABC):
     FILES: ClassVar[tuple[str, ...]]  # names of rows
     PACKAGES: ClassVar[tuple[str, ...]] = ("torch",)
     ROWS: ClassVar[int] = ROWS
+    SMALLEST_PX: ClassVar[int] = 1  # a shorter side is padded beyond what VBench does, which has no number then
 
     def __init__(self, files: Mapping[WeightFile, Path], mode: Mode = MODE) -> None:
         self.files = files

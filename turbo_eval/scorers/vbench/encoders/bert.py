@@ -9,7 +9,7 @@ Shape legend: N texts, L tokens at hand, M tokens that are attended to, D width,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,13 @@ class KeysValues(NamedTuple):
     def rows(self, numbers: Tensor) -> KeysValues:
         """Those of texts of these numbers, in this order."""
         return KeysValues(*(part.index_select(0, numbers) for part in self))
+
+
+class Earlier(Protocol):
+    """What remembers the tokens before those at hand."""
+
+    def then(self, later: KeysValues) -> KeysValues:
+        """Its tokens, then those of the same texts."""
 
 
 class Projections(nn.Module):
@@ -122,7 +129,7 @@ class BertLayer(nn.Module):
         self.output = AddAndNorm(sizes.hidden, sizes.width, sizes.eps)
 
     def read(
-        self, x_NLD: Tensor, before: KeysValues | None = None, seen_NLM: Tensor | None = None
+        self, x_NLD: Tensor, before: Earlier | None = None, seen_NLM: Tensor | None = None
     ) -> tuple[Tensor, KeysValues]:
         """Attention of the text to itself: (N, L, D), and keys and values of all its tokens so far.
 

@@ -10,6 +10,8 @@ from typing import NamedTuple
 from torch import Tensor
 from torch.nn import functional as F
 
+LEAST_PX = 128  # a padded side; the coarsest level of RAFT's and AMT's correlations then still has two cells a side
+
 
 class Padding(NamedTuple):
     """Pixels added on each side, in the order that torch's pad takes."""
@@ -24,6 +26,16 @@ class Padding(NamedTuple):
         """What brings (height, width) to the next multiples."""
         more_x, more_y = -width % multiple, -height % multiple
         return cls(more_x // 2, more_x - more_x // 2, more_y // 2, more_y - more_y // 2)
+
+    @classmethod
+    def to_least(cls, height: int, width: int, least: int) -> Padding:
+        """What brings sides that are shorter than `least` to it; the others stay."""
+        more_x, more_y = max(0, least - width), max(0, least - height)
+        return cls(more_x // 2, more_x - more_x // 2, more_y // 2, more_y - more_y // 2)
+
+    def sides(self, height: int, width: int) -> tuple[int, int]:
+        """(H', W') of what was (height, width)."""
+        return height + self.top + self.bottom, width + self.left + self.right
 
     def put(self, pictures_NCHW: Tensor) -> Tensor:
         """(N, C, H', W') with the border repeated."""

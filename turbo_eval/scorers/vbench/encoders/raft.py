@@ -4,7 +4,8 @@ Teed and Deng, arXiv 2003.12039. Frames 2 x / 255 - 1, border repeated to multip
 one of the padded frame (vbench 0.1.5). Exact shortcuts against torchvision's forward pass: a frame's features are
 computed once in a call, however many pairs it is in, and so is the context of a first frame; those of the updates are
 in raft_update.py.
-Differs: frames whose padded side is below 128 px are refused; VBench's flow of them is NaN, which it counts as still.
+Differs: where the padded side is below 128 px the border repeats up to there, and the flow is cut to the frame as
+VBench pads it; VBench's flow of such frames is NaN, which it counts as still.
 Shape legend: N pairs, T frames, H W padded pixels, h w an eighth of them.
 """
 
@@ -20,15 +21,13 @@ from torchvision.models.optical_flow import raft_large
 
 from turbo_eval.scorers.vbench.encoders import ByteArray, FloatArray
 from turbo_eval.scorers.vbench.encoders.backbone import MODE, Backbone, Mode, numpy_of
-from turbo_eval.scorers.vbench.encoders.padding import Padding
+from turbo_eval.scorers.vbench.encoders.padding import LEAST_PX, Padding
 from turbo_eval.scorers.vbench.encoders.raft_names import raft_layout, raft_name
 from turbo_eval.scorers.vbench.encoders.raft_update import refine
-from turbo_train.errors import UserError
 from turbo_train.nets.key_layout import check_layout
 from turbo_train.weights.table import WeightFile
 
 STRIDE = 8
-SMALLEST_PX = 121  # padded: 128; the coarsest of the correlation's levels then still has two cells a side
 
 
 class Raft(Backbone):
@@ -37,6 +36,7 @@ class Raft(Backbone):
     NAME = "raft"
     FILES = ("raft/raft-things.pth",)
     PACKAGES = ("torch", "torchvision")
+    SMALLEST_PX = LEAST_PX - STRIDE + 1
     UPDATES: ClassVar[int] = 20
 
     def __init__(self, files: Mapping[WeightFile, Path], mode: Mode = MODE) -> None:
@@ -49,46 +49,40 @@ class Raft(Backbone):
         return build_raft(published, self.FILES[0])
 
     def flows(self, frames_THWC: ByteArray, pairs: Sequence[tuple[int, int]]) -> Iterator[FloatArray]:
-        """(H, W, 2) motion in px, x then y, of each pair of frames; what is not asked for is not computed.
-
-        UserError: frames too small.
-        """
-        height, width = frames_THWC.shape[1:3]
-        if min(height, width) < SMALLEST_PX:
-            raise UserError(
-                found=f"frames of {height}x{width} px", expected=f"{SMALLEST_PX} px a side or more for RAFT"
-            )
+        """(H, W, 2) motion in px, x then y, of each pair of frames; what is not asked for is not computed."""
         self.load()
         assert self._net is not None
         net: Any = self._net
+        pictures = Pictures(frames_THWC, self.mode.device)
         features, contexts = SeenFrames(net.feature_encoder), SeenFrames(net.context_encoder)
         position = 0
         while position < len(pairs):
             chunk, left = pairs[position : position + self.rows], pairs[position + self.rows :]
             position += len(chunk)
             with self.computing():
-                pictures = Pictures(frames_THWC, self.mode.device)
                 features.see(pictures, (number for pair in chunk for number in pair))
                 contexts.see(pictures, (first for first, _ in chunk))
                 first, second = (features.of(numbers) for numbers in zip(*chunk, strict=True))
                 flow_N2HW = refine(net, first, second, contexts.of([number for number, _ in chunk]), self.UPDATES)
-                found = numpy_of(flow_N2HW.permute(0, 2, 3, 1))
+                found = numpy_of(pictures.enlarging.cut(flow_N2HW).permute(0, 2, 3, 1))
             features.keep(number for pair in left for number in pair)
             contexts.keep(first for first, _ in left)
             yield from found
 
 
 class Pictures:
-    """Frames as RAFT takes them: (1, 3, H, W) in [-1, 1], padded."""
+    """Frames as RAFT takes them: (1, 3, H, W) in [-1, 1], padded as VBench pads, small ones then enlarged."""
 
     def __init__(self, frames_THWC: ByteArray, device: str) -> None:
         self.frames_THWC, self.device = frames_THWC, device
-        self.padding = Padding.to_multiple(frames_THWC.shape[1], frames_THWC.shape[2], STRIDE)
+        height, width = frames_THWC.shape[1:3]
+        self.padding = Padding.to_multiple(height, width, STRIDE)
+        self.enlarging = Padding.to_least(*self.padding.sides(height, width), LEAST_PX)
 
     def __getitem__(self, number: int) -> Tensor:
         """The frame of that number."""
         frame = torch.from_numpy(self.frames_THWC[number]).to(self.device).permute(2, 0, 1)[None]
-        return self.padding.put(2 * (frame.float() / 255) - 1)
+        return self.enlarging.put(self.padding.put(2 * (frame.float() / 255) - 1))
 
 
 class SeenFrames:

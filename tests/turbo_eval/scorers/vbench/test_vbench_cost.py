@@ -1,0 +1,106 @@
+"""What do the dimensions cost together? Laws of sharing, and of what a verdict may save."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from turbo_eval.scorers.vbench import operations as of
+from turbo_eval.scorers.vbench import spec
+from turbo_eval.scorers.vbench.cost import ON_GRIT, SERVES, ClipShape, clip_cost
+from turbo_eval.scorers.vbench.dynamic_degree import is_dynamic, sampled_indices
+from turbo_eval.scorers.vbench.static_filter import is_static
+
+CLIP = ClipShape(16, 320, 512, 8.0)
+BY_FRAME = ("DINO-B/16", "CLIP-B/32", "MUSIQ", "CLIP-L/14, LAION")
+
+
+def total(*dimensions: str, shape: ClipShape = CLIP, most: bool = True) -> float:
+    return sum(bounds[most].total for bounds in clip_cost(dimensions, shape).values())
+
+
+def test_every_dimension_has_its_network_and_only_its_own() -> None:
+    assert sorted(name for served in SERVES.values() for name in served) == sorted(spec.NAMES)
+    for network, served in SERVES.items():
+        for name in served:
+            assert list(clip_cost([name], CLIP)) == [network]
+    assert list(clip_cost(spec.NAMES, CLIP)) == list(SERVES)
+
+
+def test_together_never_costs_more_and_what_is_shared_is_paid_once() -> None:
+    assert total(*spec.NAMES) < sum(total(name) for name in spec.NAMES)
+    assert total(spec.TEMPORAL_STYLE, spec.OVERALL_CONSISTENCY) == total(spec.TEMPORAL_STYLE)
+    three = [name for name in ON_GRIT if name != spec.COLOR]
+    assert total(*three) == total(three[0]) < total(*ON_GRIT) == total(spec.COLOR)
+    assert total(spec.BACKGROUND_CONSISTENCY, spec.APPEARANCE_STYLE) == 2 * total(spec.APPEARANCE_STYLE)
+    assert total(spec.DYNAMIC_DEGREE, spec.TEMPORAL_FLICKERING) == total(spec.TEMPORAL_FLICKERING)
+
+
+def test_large_frames_of_color_are_seen_apart() -> None:
+    large = replace(CLIP, height=800, width=1000)
+    assert total(*ON_GRIT, shape=large) == pytest.approx(
+        total(spec.COLOR, shape=large) + total(spec.OBJECT_CLASS, shape=large)
+    )
+
+
+def test_twice_the_frames_are_twice_the_work_where_each_is_seen() -> None:
+    once, twice = (clip_cost(spec.NAMES, replace(CLIP, frames=frames)) for frames in (16, 32))
+    for network in BY_FRAME:
+        assert twice[network].most.total == 2 * once[network].most.total
+    for network in ("GRiT-B", "Tag2Text", "UMT-L/16", "ViCLIP-L/14"):
+        assert twice[network] == once[network]
+    assert clip_cost([spec.MOTION_SMOOTHNESS], replace(CLIP, frames=17))["AMT-S"].most == 8 * of.amt(320, 512)
+    half = clip_cost([spec.OBJECT_CLASS], replace(CLIP, frames=8))["GRiT-B"].most.total
+    assert 2 * half == once["GRiT-B"].most.total - (total(spec.COLOR) - total(spec.OBJECT_CLASS))
+
+
+def asked_for(verdict: object, radii: list[float]) -> Iterator[float]:
+    for radius in radii:
+        verdict.append(radius)  # type: ignore[attr-defined]
+        yield radius
+
+
+@pytest.mark.parametrize("frames", [2, 3, 4, 7, 16, 25, 81])
+def test_the_least_and_most_pairs_are_those_of_the_rules(frames: int) -> None:
+    """All still or all in motion are the quickest verdicts; a static clip is the least of the filter's."""
+    shape = replace(CLIP, frames=frames, fps=8.0)
+    kept = sampled_indices(frames, 8.0)
+    counts = []
+    for radius in (0.0, 1e9):
+        seen: list[float] = []
+        is_dynamic(asked_for(seen, [radius] * (len(kept) - 1)), len(kept), 320)
+        counts.append(len(seen))
+    cost = clip_cost([spec.DYNAMIC_DEGREE], shape, at_once=1)["RAFT"]
+
+    def of_pairs(pairs: int) -> float:
+        frame, pair = of.raft_encoder(320, 512), of.raft_pair(320, 512)
+        return ((2 * pairs + 1) * frame + pairs * pair).total
+
+    assert cost.least.total == pytest.approx(of_pairs(min(counts)))
+    assert cost.most.total == pytest.approx(of_pairs(frames - 1))
+    seen, ends = [], []
+    assert is_static(asked_for(seen, [0.0] * (frames - 1)), asked_for(ends, [0.0, 0.0]), frames, 320)
+    both = 4 * of.raft_encoder(320, 512).total + len(ends) * of.raft_pair(320, 512).total
+    cost = clip_cost([spec.TEMPORAL_FLICKERING], shape, at_once=1)["RAFT"]
+    assert cost.least.total == pytest.approx(of_pairs(len(seen)) + both)
+    assert cost.most.total == pytest.approx(of_pairs(frames - 1) + both)
+    in_eights = clip_cost([spec.TEMPORAL_FLICKERING], shape)["RAFT"]
+    assert cost.least.total <= in_eights.least.total <= in_eights.most.total == cost.most.total
+
+
+def test_what_is_never_scored_costs_nothing() -> None:
+    assert clip_cost(spec.NAMES, replace(CLIP, frames=1)) == {}
+    assert clip_cost([], CLIP) == {}
+    assert clip_cost([spec.TEMPORAL_FLICKERING], CLIP, filtered=False) == {}
+    small = replace(CLIP, height=64, width=64)
+    assert clip_cost([spec.DYNAMIC_DEGREE, spec.MOTION_SMOOTHNESS], small) == {}
+
+
+def test_seldom_frames_are_pairs_of_their_own() -> None:
+    """At 16 frames a second dynamic_degree takes every second one, which no other looks at in pairs."""
+    fast = replace(CLIP, fps=16.0)
+    assert total(spec.DYNAMIC_DEGREE, shape=fast) < total(spec.DYNAMIC_DEGREE)
+    both = total(spec.DYNAMIC_DEGREE, spec.TEMPORAL_FLICKERING, shape=fast)
+    assert both == pytest.approx(total(spec.DYNAMIC_DEGREE, shape=fast) + total(spec.TEMPORAL_FLICKERING, shape=fast))

@@ -1,0 +1,111 @@
+"""How many operations does a model take to make a clip? Counted on the real networks in shape alone, without weights.
+
+text -> context; steps of the denoiser (two rows each for a teacher with guidance); latents -> frames. What is counted:
+scorers/vbench/operations.py. The networks are built on the meta device (turbo_train/nets/shaped.py) and called once.
+Students' LoRA is merged before a run, so that a student's call costs what its teacher's does, but for one small layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from turbo_eval.generators.latent import fitted
+from turbo_eval.model_table import ModelEntry
+from turbo_eval.scorers.vbench.cost import ClipShape
+from turbo_eval.scorers.vbench.operations import NOTHING, Operations
+from turbo_train.errors import UserError
+from turbo_train.nets.model import Model
+from turbo_train.nets.shaped import shaped_folder, shaped_modelscope, shaped_videocrafter2
+from turbo_train.nets.source import Source
+from turbo_train.nets.student import TIME_COND_DIM
+from turbo_train.nets.unet_denoiser import unet_denoiser_of
+
+
+@dataclass(frozen=True)
+class Making:
+    """Of one clip. text: of all its texts; denoising: of all steps; decode: of all frames. rows: of the denoiser."""
+
+    shape: ClipShape
+    rows: int
+    text: Operations
+    denoising: Operations
+    decode: Operations
+
+
+def making_of(entry: ModelEntry, batch: int) -> Making:
+    """What a clip of the model costs. batch: clips that share the empty text of a teacher's guidance.
+
+    UserError: a model whose sizes nobody knows before its files are there, or a size that it cannot make.
+    """
+    assert entry.source is not None
+    setting = entry.setting
+    with torch.device("meta"), torch.no_grad():
+        model = fitted(_shaped(entry, entry.source), setting)
+        channels, frames, height, width = model.latent_shape
+        latents = torch.empty(1, channels, frames, height, width)
+        time = torch.zeros(1, dtype=torch.int64)
+        conditions = {}
+        denoiser = model.denoiser
+        if setting.sampler == "consistency":
+            denoiser = unet_denoiser_of(model).empty(TIME_COND_DIM, None)
+            conditions["timestep_cond_BE"] = torch.empty(1, TIME_COND_DIM)
+        text = counted(lambda: model.text([""]))
+        context = model.text([""])
+        call = counted(lambda: denoiser(latents, time, context, fps=model.fps, **conditions))
+        frame = counted(lambda: model.vae.decode(latents[:, :, :1]))
+    guided = setting.sampler == "ddim" and setting.guidance_scale != 1
+    rows = setting.num_steps * (2 if guided else 1)
+    texts = 1 + 1 / batch if setting.sampler == "ddim" else 1.0
+    pixels = model.vae.factor
+    shape = ClipShape(frames, height * pixels, width * pixels, float(setting.fps or model.fps))
+    return Making(shape, rows, text * texts, call * rows, frame * frames)
+
+
+class _Counter(TorchDispatchMode):
+    """By torch's own formulas, without its tree of modules, which takes longer than the networks."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.found = NOTHING
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), options: Mapping[str, Any] | None = None
+    ) -> Any:
+        options = options or {}
+        out = function(*arguments, **options)
+        if formula := flop_registry.get(function.overloadpacket):
+            count = float(formula(*arguments, **options, out_val=out))
+            convolution = function.overloadpacket is torch.ops.aten.convolution
+            self.found += Operations(convolutions=count) if convolution else Operations(count)
+        return out
+
+
+def counted(compute: Callable[[], object]) -> Operations:
+    """What torch counts in a computation on the meta device. Inside of `torch.no_grad()`, not of inference mode."""
+    with _Counter() as counter:
+        compute()
+    return counter.found
+
+
+def _shaped(entry: ModelEntry, source: Source) -> Model:
+    """The teacher at the root of a model, with the clip format that its recipe states."""
+    while source.base is not None:
+        source = source.base
+    if source.layout == "videocrafter2":
+        return shaped_videocrafter2()
+    if (source.path / "unet" / "config.json").is_file():
+        model = shaped_folder(source.path)
+        return model if source.clip is None else replace(model, fps=source.clip.fps)
+    if entry.family == "modelscope":
+        return shaped_modelscope()
+    raise UserError(
+        found=f"no {source.path / 'unet' / 'config.json'} for {entry.name}",
+        expected="the configurations of its teacher, which say how large its networks are",
+        run_next=f"turbo-eval show {entry.name}",
+    )
