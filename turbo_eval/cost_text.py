@@ -70,7 +70,8 @@ def rows(model: ModelCost) -> list[dict[str, str]]:
 def lines(model: ModelCost, device: str = "GPU") -> Iterator[str]:
     """What is said below the table: the sum, what dominates it, what it rests on."""
     if model.stages:
-        yield f"{model.model}: {_span(model.hours)} {device} hours for {_span(model.clips, ',.0f')} clips{_shape(model)}"
+        clips = f"{_span(model.clips, ',.0f')} clips{_shape(model)}"
+        yield f"{model.model}: {_span(model.hours)} {device} hours for {clips}"
         yield f"dominated by {dominated_by(model)}"
         shared: dict[str, list[str]] = {}
         for what, basis in model.bases.items():

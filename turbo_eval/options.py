@@ -118,7 +118,7 @@ LeaseSeconds = Annotated[
 DEFAULT_LEASE_S = EXPIRY_S
 GpuName = Annotated[
     str | None,
-    typer.Option("--gpu", help=f"Predict hours instead, at an assumed share of the peak of {', '.join(GPUS)} or {CPU}."),
+    typer.Option("--gpu", help=f"Predict hours instead, at a part of the peak of {', '.join(GPUS)} or {CPU}."),
 ]
 Tflops = Annotated[
     float | None, typer.Option("--tflops", help="The same at these TFLOP/s, which you know to be reached.")

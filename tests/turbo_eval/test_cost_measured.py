@@ -1,7 +1,7 @@
 """Are counted operations a fair price? Against processor seconds of the networks at full size, random weights, CPU.
 
-`pytest -m slow -s tests/turbo_eval/test_cost_measured.py` prints the table of reports/LOG.md. Seconds of one thread, the
-second of two runs; pooling, suppression of boxes and beam search are in them, though they are not counted.
+`pytest -m slow -s tests/turbo_eval/test_cost_measured.py` prints the table of reports/LOG.md. Seconds of one thread,
+the second of two runs; pooling, suppression of boxes and beam search are in them, though they are not counted.
 """
 
 from __future__ import annotations

@@ -71,13 +71,13 @@ def test_each_checkpoint_is_scored_once_and_later_ones_join(
     assert marks[REWARD] is True and marks[JUDGE] is False and marks["oracle_all"] is False
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert f"{REWARD} (in_loop)" in (folder / "table.md").read_text() and "| 100 |" in done.stdout
-    assert sum(made) == 16
+    assert sum(made) == 24  # of each checkpoint three micro-batches of four
     before = (folder / "curves.jsonl").read_bytes()
     curves(training)
-    assert sum(made) == 16 and (folder / "curves.jsonl").read_bytes() == before
+    assert sum(made) == 24 and (folder / "curves.jsonl").read_bytes() == before
     save_checkpoint(training, 300, tiny_student, teacher="elsewhere")
     assert json.loads(curves(training, "--json").stdout)["trained_on"] == [REWARD]
-    assert sum(made) == 24
+    assert sum(made) == 36
     after = lines(folder / "curves.jsonl")
     assert [point for point in after if point["step"] < 300] == points
 

@@ -74,7 +74,7 @@ def test_a_clip_has_the_company_that_it_had_before_a_kill(run: Run) -> None:
 
 
 def test_as_many_as_fit_are_scored_together(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring, "GROUP_BYTES", 2 * 3 * 16 * 16 * 3)
+    monkeypatch.setattr(scoring, "GROUP_BYTES", int(2 * 3 * 16 * 16 * scoring.PIXEL_BYTES))
     scoring_of(run, CompanySize()).together(UNIT, {})
     assert values(run) == {"a": 2.0, "b": 2.0, "c": 1.0}
 

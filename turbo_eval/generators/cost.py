@@ -88,7 +88,8 @@ class _Counter(TorchDispatchMode):
 
 def counted(compute: Callable[[], object]) -> Operations:
     """What torch counts in a computation on the meta device. Inside of `torch.no_grad()`, not of inference mode."""
-    with _Counter() as counter:
+    counter = _Counter()
+    with counter:
         compute()
     return counter.found
 

@@ -14,6 +14,7 @@ from tiny_grit import GRIT, WORD_PIECES, TinyGrit, clip, plain, write_tiny
 from torch import Tensor
 from vbench_checkpoints import CLIPS, ROW, rows, write_ours
 
+from turbo_eval.scorers.base import NotFinite
 from turbo_eval.scorers.vbench.encoders import SeenObjects, middle_indices
 from turbo_eval.scorers.vbench.encoders.grit.detector import Grit
 from turbo_eval.scorers.vbench.encoders.grit.net import TEXT, WORDS, GritNet, published_layout
@@ -90,6 +91,20 @@ def test_the_masks_and_the_words_other_table_do_not_matter(grit: TinyGrit, tmp_p
     spoilt = TinyGrit(write_tiny(tmp_path, spoil))
     args = {"captions": True, "as_bytes": False}
     assert plain(spoilt.objects([clip(2)], **args)) == plain(grit.objects([clip(2)], **args))
+
+
+@pytest.mark.parametrize(
+    "part", ["bottom_up.patch_embed", "fpn_stride8_conv1", "agn_hm", "cls_score", "bbox_pred.2", "textual.output.bias"]
+)
+def test_damaged_weights_are_never_nothing_detected(tmp_path: Path, part: str) -> None:
+    def spoil(state: dict[str, Tensor]) -> None:
+        for key in state:
+            if part in key:
+                state[key].fill_(torch.nan)
+
+    spoilt = TinyGrit(write_tiny(tmp_path, spoil))
+    with pytest.raises(NotFinite, match="GRiT's .* are not finite"):
+        spoilt.objects([clip(2)], captions=False, as_bytes=False)
 
 
 # VBench's own figures

@@ -127,6 +127,14 @@ def test_the_word_before_is_less_likely_than_any_other() -> None:
     assert all(text[0] == 7 and text[1] != 7 for text in texts)
 
 
+def test_the_norms_are_the_published_ones() -> None:
+    with torch.device("meta"):
+        net = TextDecoder()
+    eps = {name: module.eps for name, module in net.named_modules() if isinstance(module, nn.LayerNorm)}
+    assert eps.pop("object_feature_projection.1") == 1e-5 and eps.pop("embedding.layer_norm") == 1e-8
+    assert set(eps.values()) == {1e-12} and len(eps) == 12
+
+
 # What is run
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from scipy.stats import spearmanr
 
 from turbo_eval.scorers.vbench import operations as of
 from turbo_eval.scorers.vbench import spec
@@ -13,6 +16,7 @@ from turbo_eval.scorers.vbench.cost import ON_GRIT, SERVES, ClipShape, clip_cost
 from turbo_eval.scorers.vbench.dynamic_degree import is_dynamic, sampled_indices
 from turbo_eval.scorers.vbench.static_filter import is_static
 
+MEASURED = Path(__file__).parents[4] / "reports" / "2026-11-22-vbench-agreement" / "goldens-clips.json"
 CLIP = ClipShape(16, 320, 512, 8.0)
 BY_FRAME = ("DINO-B/16", "CLIP-B/32", "MUSIQ", "CLIP-L/14, LAION")
 
@@ -104,3 +108,17 @@ def test_seldom_frames_are_pairs_of_their_own() -> None:
     assert total(spec.DYNAMIC_DEGREE, shape=fast) < total(spec.DYNAMIC_DEGREE)
     both = total(spec.DYNAMIC_DEGREE, spec.TEMPORAL_FLICKERING, shape=fast)
     assert both == pytest.approx(total(spec.DYNAMIC_DEGREE, shape=fast) + total(spec.TEMPORAL_FLICKERING, shape=fast))
+
+
+def test_the_measured_seconds_of_a_cpu_go_with_the_counted_operations() -> None:
+    """Shares on the goldens' four clips (reports/2026-11-22-vbench-agreement) agree within a factor of 2."""
+    shapes = [ClipShape(16, 320, 512, 8.0), ClipShape(16, 256, 256, 8.0), ClipShape(25, 360, 640, 24.0)]
+    shapes.append(ClipShape(12, 250, 334, 10.0))
+    rows = json.loads(MEASURED.read_text())["rows"]
+    measured = {row["dimension"]: row["ours_cpu_s"] for row in rows}
+    del measured[spec.TEMPORAL_FLICKERING], measured[spec.OVERALL_CONSISTENCY]  # no network; temporal_style's own
+    counted = {name: sum(total(name, shape=shape) for shape in shapes) for name in measured}
+    for name in measured:
+        share = counted[name] / sum(counted.values())
+        assert 0.5 < share / (measured[name] / sum(measured.values())) < 2, name
+    assert spearmanr([counted[name] for name in measured], list(measured.values())).statistic > 0.9

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from turbo_eval.scorers.base import with_versions
+from turbo_eval.scorers.base import NotFinite, with_versions
 from turbo_eval.scorers.vbench.encoders import ByteArray, FloatArray
 from turbo_train.weights.hashes import file_sha256
 from turbo_train.weights.table import WeightFile
@@ -163,6 +163,13 @@ def known(tensors: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
     """Those that the network has a place for, where a published file may hold others too."""
     places = net.state_dict()
     return {name: value for name, value in tensors.items() if name in places}
+
+
+def finite(values: Tensor, what: str) -> Tensor:
+    """The values. NotFinite: some are no numbers, which whoever keeps the largest would take for nothing seen."""
+    if not bool(values.isfinite().all()):
+        raise NotFinite(f"{what} are not finite: the weights are damaged, or the precision is too small")
+    return values
 
 
 def numpy_of(values: Tensor) -> FloatArray:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import nms, roi_align
 
+from turbo_eval.scorers.vbench.encoders.backbone import finite
 from turbo_eval.scorers.vbench.encoders.grit.centernet import Proposals
 from turbo_eval.scorers.vbench.encoders.grit.fpn import STRIDES_PX
 from turbo_eval.scorers.vbench.encoders.linear import Linear
@@ -94,8 +95,9 @@ class Cascade(nn.Module):
         for head, predictor, weights in zip(self.box_head, self.box_predictor, WEIGHTS, strict=True):
             logits, deltas = predictor(head(pooled(levels, frame_N, boxes, BOX_SIDE)))
             chances = chances + logits.float().softmax(-1)[:, 0]
-            boxes = clipped(moved(boxes, deltas.float(), weights), limits_N4)
-        scores = (chances / len(WEIGHTS) * torch.cat([p.scores_N for p in proposed])).sqrt()
+            boxes = clipped(finite(moved(boxes, deltas.float(), weights), "GRiT's boxes"), limits_N4)
+        sure = finite(chances, "GRiT's chances") / len(WEIGHTS)
+        scores = (sure * torch.cat([p.scores_N for p in proposed])).sqrt()
         chosen = [surest(b, s) for b, s in zip(boxes.split(counts), scores.split(counts), strict=True)]
         return _with_features(levels, chosen)
 
@@ -147,8 +149,8 @@ def clipped(boxes_N4: Tensor, limits_N4: Tensor) -> Tensor:
 
 def surest(boxes_N4: Tensor, scores_N: Tensor) -> tuple[Tensor, Tensor]:
     """Boxes and scores of a frame's objects, the surest first."""
-    sound = boxes_N4.isfinite().all(1) & scores_N.isfinite() & (scores_N > SURE)
-    boxes, scores = boxes_N4[sound], scores_N[sound]
+    sure = scores_N > SURE
+    boxes, scores = boxes_N4[sure], scores_N[sure]
     keep = nms(boxes, scores, OVERLAP)[:MOST]
     boxes, scores = boxes[keep], scores[keep]
     there = (boxes[:, 2:] > boxes[:, :2]).all(1)

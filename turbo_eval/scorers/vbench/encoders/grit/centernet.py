@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import nms
 
+from turbo_eval.scorers.vbench.encoders.backbone import finite
 from turbo_eval.scorers.vbench.encoders.grit.fpn import STRIDES_PX
 
 LEAST = 1e-4  # chance
@@ -78,7 +79,7 @@ class CenterNet(nn.Module):
     def forward(self, levels: Sequence[Tensor]) -> list[Proposals]:
         """Proposals of each frame of P3 to P7, (B, C, H, W) each; there may be none."""
         candidates = [
-            likeliest(heat.float(), reach.float(), stride)
+            likeliest(finite(heat.float(), "GRiT's proposals"), finite(reach.float(), "GRiT's proposals"), stride)
             for (heat, reach), stride in zip(self.centernet_head(levels), STRIDES_PX, strict=True)
         ]
         boxes, chances = (torch.cat(parts, 1) for parts in zip(*candidates, strict=True))

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from turbo_eval.scorers.vbench.encoders.backbone import finite
 from turbo_eval.scorers.vbench.encoders.bert import BertLayer, BertSizes, KeysValues
 from turbo_eval.scorers.vbench.encoders.linear import Linear
 
@@ -175,7 +176,8 @@ class TextDecoder(nn.Module):
             logits_NV = self.logits(last_N, rooms)
             if position:  # the first word may be the begin token
                 logits_NV.scatter_(1, last_N[:, None], BANNED)
-            last_N = logits_NV.argmax(1)
+            likeliest, last_N = logits_NV.max(1)
+            finite(likeliest, "GRiT's words")
             words = last_N.tolist()
             going = [word != self.sizes.end for word in words]
             for box, word, goes_on in zip(box_of[: len(words)], words, going, strict=True):

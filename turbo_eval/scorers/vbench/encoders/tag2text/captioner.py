@@ -39,7 +39,7 @@ class Tag2Text(Backbone):
     NAME = "tag2text-swin-b"
     FILES = (WEIGHTS, VOCABULARY)
     PACKAGES = ("torch", "transformers")
-    ROWS = 16  # pictures; one needs about 110 MB in the tagging head
+    ROWS = 16  # pictures
     num_frames = 16
     side_px = SwinSizes().side_px
 

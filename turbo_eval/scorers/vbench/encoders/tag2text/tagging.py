@@ -21,6 +21,7 @@ from turbo_eval.scorers.vbench.encoders.bert import BertLayer, BertSizes
 
 FILE = Path(__file__).with_name("tags.txt")
 THRESHOLD = 0.7
+AT_ONCE = 4096  # tags of pictures in one pass: 50 MB in the widest layer; all at once is slower on a CPU
 NEVER = (127, 3265, 3338, 3351, 3355, 3359)
 
 
@@ -46,11 +47,15 @@ class Looks(nn.Module):
         self.encoder = Encoder(layers, sizes)
 
     def forward(self, x_BKD: Tensor, picture_BMD: Tensor) -> Tensor:
-        """(B, K, D)"""
-        for layer in self.encoder.layer:
-            assert isinstance(layer, BertLayer)
-            x_BKD = layer.think(layer.look(x_BKD, layer.crossattention.remember(picture_BMD)))
-        return x_BKD
+        """(B, K, D). What is asked does not see what else is asked, so that a part at a time is in memory."""
+        layers = [layer for layer in self.encoder.layer if isinstance(layer, BertLayer)]
+        seen = [layer.crossattention.remember(picture_BMD) for layer in layers]
+        parts = []
+        for part in x_BKD.split(max(1, AT_ONCE // len(picture_BMD)), dim=1):
+            for layer, memory in zip(layers, seen, strict=True):
+                part = layer.think(layer.look(part, memory))
+            parts.append(part)
+        return torch.cat(parts, dim=1)
 
 
 class OwnWeights(nn.Module):
