@@ -22,7 +22,7 @@ from turbo_eval.pipeline import BATCH
 from turbo_eval.prompt_suite import Suite
 from turbo_eval.scorers.registry import VBENCH, metric_names
 from turbo_eval.scorers.vbench import spec
-from turbo_eval.scorers.vbench.cost import ASSUMED, SERVES, Bounds, ClipShape, clip_cost
+from turbo_eval.scorers.vbench.cost import ASSUMED, RULES, SERVES, Bounds, ClipShape, Rules, clip_cost
 from turbo_eval.scorers.vbench.operations import NOTHING, Operations
 from turbo_eval.static_clips import is_filtered
 from turbo_eval.suites import FILE_NAMES, load_suite, suite_of_file_names
@@ -117,11 +117,11 @@ def _cost_of(request: Request, contestant: Contestant, plan: Plan, scored: bool,
     if scored:
         rate = machine.rate(request.precision)
         bases["scoring"] = rate.basis
-        filtered = is_filtered(plan.suite)
-        stages += scoring(asked, rate, filtered=filtered, at_once=machine.at_once)
+        rules = Rules(is_filtered(plan.suite), machine.at_once, request.strict_rules)
+        stages += scoring(asked, rate, rules)
         for dimension in sorted(set().union(*(group.dimensions for group in asked)), key=spec.NAMES.index):
             only = [group._replace(dimensions=group.dimensions & {dimension}) for group in asked]
-            of_one = scoring(only, rate, filtered=filtered, at_once=machine.at_once)
+            of_one = scoring(only, rate, rules)
             alone[dimension] = sum((stage.hours for stage in of_one), Span())
     pixels = sum((group.clips * group.shape.pixels for group in asked), Span())
     decoding = pixels * (1 / DECODED_PX_S / HOUR_S)
@@ -129,12 +129,12 @@ def _cost_of(request: Request, contestant: Contestant, plan: Plan, scored: bool,
     return ModelCost(contestant.name, clips, shapes, tuple(stages), alone, bases, decoding)
 
 
-def scoring(asked: Sequence[Asked], rate: Rate, *, filtered: bool, at_once: int = 8) -> list[Stage]:
+def scoring(asked: Sequence[Asked], rate: Rate, rules: Rules = RULES) -> list[Stage]:
     """The stages of scoring, in the order of the networks' table."""
     work: dict[str, Bounds] = {}
     clips: dict[str, Span] = {}
     for dimensions, shape, count in asked:
-        for network, (least, most) in clip_cost(dimensions, shape, filtered=filtered, at_once=at_once).items():
+        for network, (least, most) in clip_cost(dimensions, shape, rules).items():
             before = work.get(network, Bounds(NOTHING, NOTHING))
             work[network] = Bounds(before.least + least * count.least, before.most + most * count.most)
             clips[network] = clips.get(network, Span()) + count

@@ -28,7 +28,8 @@ ASSUMED = (
     f"{CAPTION_WORDS} word pieces"
 )
 MIDDLE_FRAMES = 16  # that GRiT, Tag2Text and UMT see
-RAFT_SMALLEST_PX, AMT_SMALLEST_PX = 121, 113
+CAPTIONED_FRAMES = 6  # of them, that VBench's scene goes by (scene.py)
+LEAST_PX = 128  # a side, to which RAFT's and AMT's smaller frames are padded
 ON_GRIT = (spec.OBJECT_CLASS, spec.MULTIPLE_OBJECTS, spec.COLOR, spec.SPATIAL_RELATIONSHIP)
 SERVES: Mapping[str, tuple[str, ...]] = {  # network -> dimensions
     "GRiT-B": ON_GRIT,
@@ -71,29 +72,39 @@ class Bounds(NamedTuple):
         return cls(operations, operations)
 
 
-def clip_cost(
-    dimensions: Collection[str], shape: ClipShape, *, filtered: bool = True, at_once: int = 8
-) -> dict[str, Bounds]:
-    """Operations of each network on one clip that these dimensions are asked of; networks without any are left out.
+@dataclass(frozen=True)
+class Rules:
+    """How clips are scored. filtered: temporal_flickering asks the static filter first, least of static clips.
 
-    filtered: temporal_flickering asks the static filter first; the least is that of a static clip. at_once: pairs in a
-    pass of RAFT, which is always computed to its end.
+    at_once: pairs in a pass of RAFT, which is always computed to its end. strict: scene goes by all frames' captions.
     """
+
+    filtered: bool = True
+    at_once: int = 8
+    strict: bool = False
+
+
+RULES = Rules()
+
+
+def clip_cost(dimensions: Collection[str], shape: ClipShape, rules: Rules = RULES) -> dict[str, Bounds]:
+    """Operations of each network on one clip that these dimensions are asked of; networks without any are left out."""
     asked = set(dimensions) if shape.frames > 1 else set()
-    costs = {"RAFT": _flow(asked, shape, filtered, at_once)}
-    costs |= {network: Bounds.exactly(operations) for network, operations in _fixed(asked, shape)}
+    costs = {"RAFT": _flow(asked, shape, rules)}
+    costs |= {network: Bounds.exactly(operations) for network, operations in _fixed(asked, shape, rules.strict)}
     return {network: costs[network] for network in SERVES if network in costs and costs[network].most.total}
 
 
-def _fixed(asked: AbstractSet[str], shape: ClipShape) -> Iterator[tuple[str, Operations]]:
+def _fixed(asked: AbstractSet[str], shape: ClipShape, strict: bool) -> Iterator[tuple[str, Operations]]:
     """Of the networks whose work the clip's content does not change, but as it is assumed."""
     frames, height, width = shape.frames, shape.height, shape.width
     seen = min(MIDDLE_FRAMES, frames)  # frames that repeat are looked at once
     yield "GRiT-B", seen * _objects(asked, height, width)
     if spec.SCENE in asked:
-        yield "Tag2Text", seen * (captions.tag2text_picture() + captions.tag2text_caption(CAPTION_WORDS))
-    if spec.MOTION_SMOOTHNESS in asked and min(height, width) >= AMT_SMALLEST_PX:
-        yield "AMT-S", (frames - 1) // 2 * of.amt(height, width)
+        captioned = seen if strict else min(CAPTIONED_FRAMES, frames)
+        yield "Tag2Text", captioned * (captions.tag2text_picture() + captions.tag2text_caption(CAPTION_WORDS))
+    if spec.MOTION_SMOOTHNESS in asked:
+        yield "AMT-S", (frames - 1) // 2 * of.amt(max(height, LEAST_PX), max(width, LEAST_PX))
     if asked & set(SERVES["ViCLIP-L/14"]):
         yield "ViCLIP-L/14", of.viclip()
     if spec.HUMAN_ACTION in asked:
@@ -118,26 +129,24 @@ def _objects(asked: Collection[str], height: int, width: int) -> Operations:
     return one * (2 if apart else 1) + described
 
 
-def _flow(asked: Collection[str], shape: ClipShape, filtered: bool, at_once: int) -> Bounds:
+def _flow(asked: Collection[str], shape: ClipShape, rules: Rules) -> Bounds:
     """RAFT: consecutive pairs of dynamic_degree's and of the filter's frames, and the filter's two from end to end."""
     runs: dict[int, list[tuple[int, int]]] = {}  # interval -> least and most pairs of each that asks
     ends = NOTHING
-    if min(shape.height, shape.width) < RAFT_SMALLEST_PX:
-        return Bounds.exactly(NOTHING)
     if spec.DYNAMIC_DEGREE in asked:
         interval = max(1, round(shape.fps / 8))
         kept = len(range(0, shape.frames, interval))
         wanted = round(4 * kept / 16)
         if kept > 1:
             runs.setdefault(interval, []).append((min(max(wanted, 1), kept - wanted), kept - 1))
-    if spec.TEMPORAL_FLICKERING in asked and filtered:
+    if spec.TEMPORAL_FLICKERING in asked and rules.filtered:
         allowed = round(2 * shape.frames / 16)
         runs.setdefault(1, []).append((max(1, shape.frames - 1 - allowed), shape.frames - 1))
         ends = _pairs(shape, 2, 2)
     least = most = ends
     for asking in runs.values():
         total = max(pairs for _, pairs in asking)
-        certain = ceil(max(pairs for pairs, _ in asking) / at_once) * at_once
+        certain = ceil(max(pairs for pairs, _ in asking) / rules.at_once) * rules.at_once
         least += _pairs(shape, min(certain, total))
         most += _pairs(shape, total)
     return Bounds(least, most)
@@ -146,4 +155,5 @@ def _flow(asked: Collection[str], shape: ClipShape, filtered: bool, at_once: int
 def _pairs(shape: ClipShape, count: int, frames: int | None = None) -> Operations:
     """So many pairs in a row. frames: that they consist of."""
     features = (count + 1 if frames is None else frames) + count  # and the context of each first frame
-    return features * of.raft_encoder(shape.height, shape.width) + count * of.raft_pair(shape.height, shape.width)
+    height, width = max(shape.height, LEAST_PX), max(shape.width, LEAST_PX)
+    return features * of.raft_encoder(height, width) + count * of.raft_pair(height, width)

@@ -103,7 +103,7 @@ def test_damaged_weights_are_never_nothing_detected(tmp_path: Path, part: str) -
                 state[key].fill_(torch.nan)
 
     spoilt = TinyGrit(write_tiny(tmp_path, spoil))
-    with pytest.raises(NotFinite, match="GRiT's .* are not finite"):
+    with pytest.raises(NotFinite, match=r"GRiT's .* are not finite"):
         spoilt.objects([clip(2)], captions=False, as_bytes=False)
 
 

@@ -12,12 +12,14 @@ from scipy.stats import spearmanr
 
 from turbo_eval.scorers.vbench import operations as of
 from turbo_eval.scorers.vbench import spec
-from turbo_eval.scorers.vbench.cost import ON_GRIT, SERVES, ClipShape, clip_cost
+from turbo_eval.scorers.vbench.cost import LEAST_PX, ON_GRIT, SERVES, ClipShape, Rules, clip_cost
 from turbo_eval.scorers.vbench.dynamic_degree import is_dynamic, sampled_indices
+from turbo_eval.scorers.vbench.encoders import padding
 from turbo_eval.scorers.vbench.static_filter import is_static
 
 MEASURED = Path(__file__).parents[4] / "reports" / "2026-11-22-vbench-agreement" / "goldens-clips.json"
 CLIP = ClipShape(16, 320, 512, 8.0)
+STRICT = Rules(strict=True)
 BY_FRAME = ("DINO-B/16", "CLIP-B/32", "MUSIQ", "CLIP-L/14, LAION")
 
 
@@ -76,7 +78,7 @@ def test_the_least_and_most_pairs_are_those_of_the_rules(frames: int) -> None:
         seen: list[float] = []
         is_dynamic(asked_for(seen, [radius] * (len(kept) - 1)), len(kept), 320)
         counts.append(len(seen))
-    cost = clip_cost([spec.DYNAMIC_DEGREE], shape, at_once=1)["RAFT"]
+    cost = clip_cost([spec.DYNAMIC_DEGREE], shape, Rules(at_once=1))["RAFT"]
 
     def of_pairs(pairs: int) -> float:
         frame, pair = of.raft_encoder(320, 512), of.raft_pair(320, 512)
@@ -87,7 +89,7 @@ def test_the_least_and_most_pairs_are_those_of_the_rules(frames: int) -> None:
     seen, ends = [], []
     assert is_static(asked_for(seen, [0.0] * (frames - 1)), asked_for(ends, [0.0, 0.0]), frames, 320)
     both = 4 * of.raft_encoder(320, 512).total + len(ends) * of.raft_pair(320, 512).total
-    cost = clip_cost([spec.TEMPORAL_FLICKERING], shape, at_once=1)["RAFT"]
+    cost = clip_cost([spec.TEMPORAL_FLICKERING], shape, Rules(at_once=1))["RAFT"]
     assert cost.least.total == pytest.approx(of_pairs(len(seen)) + both)
     assert cost.most.total == pytest.approx(of_pairs(frames - 1) + both)
     in_eights = clip_cost([spec.TEMPORAL_FLICKERING], shape)["RAFT"]
@@ -97,9 +99,22 @@ def test_the_least_and_most_pairs_are_those_of_the_rules(frames: int) -> None:
 def test_what_is_never_scored_costs_nothing() -> None:
     assert clip_cost(spec.NAMES, replace(CLIP, frames=1)) == {}
     assert clip_cost([], CLIP) == {}
-    assert clip_cost([spec.TEMPORAL_FLICKERING], CLIP, filtered=False) == {}
-    small = replace(CLIP, height=64, width=64)
-    assert clip_cost([spec.DYNAMIC_DEGREE, spec.MOTION_SMOOTHNESS], small) == {}
+    assert clip_cost([spec.TEMPORAL_FLICKERING], CLIP, Rules(filtered=False)) == {}
+
+
+def test_small_frames_cost_raft_and_amt_what_those_cost_that_they_are_padded_to() -> None:
+    assert LEAST_PX == padding.LEAST_PX
+    asked = [spec.DYNAMIC_DEGREE, spec.MOTION_SMOOTHNESS]
+    assert clip_cost(asked, replace(CLIP, height=64, width=200)) == clip_cost(
+        asked, replace(CLIP, height=128, width=200)
+    )
+
+
+def test_scene_goes_by_six_frames_and_strictly_by_sixteen() -> None:
+    vbench, strict = (clip_cost([spec.SCENE], CLIP, rules)["Tag2Text"].most.total for rules in (Rules(), STRICT))
+    assert strict == pytest.approx(16 / 6 * vbench)
+    short = replace(CLIP, frames=4)
+    assert clip_cost([spec.SCENE], short) == clip_cost([spec.SCENE], short, STRICT)
 
 
 def test_seldom_frames_are_pairs_of_their_own() -> None:
