@@ -25,7 +25,7 @@ from turbo_eval.scorers.vbench import spec
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(4 * 3600)]
 BUDGET_BYTES = 24 * 2**30  # what the run may take
-FREE_MEMORY_BYTES = 16 * 2**30  # measured: 14.3 GiB, all but 2.7 of it mapped from the files
+FREE_MEMORY_BYTES = 17 * 2**30  # measured: 15.6 GiB, all but 2.8 of it mapped from the files
 FREE_DISK_BYTES = 22 * 10**9
 GIVEN = "FULL_SIZE_WEIGHTS"
 COMMAND = ("vbench", "--model", "vc2-turbo", "--limit", "2", "--size", "4x64x64")

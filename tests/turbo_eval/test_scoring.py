@@ -18,6 +18,7 @@ from turbo_eval.scorers.base import Clip, Features, Score
 from turbo_eval.scoring import Scoring, ScoringFailed
 from turbo_eval.store import NewClip, Run, open_run
 from turbo_eval.units import Unit
+from turbo_train.video_io import read_video
 
 NAMES = ("a", "b", "c")
 UNIT: Any = Unit("m", "k" * 64, 0, (0, 1, 2), (0, 1, 2))
@@ -35,6 +36,13 @@ class CompanySize:
         if clip.clip_id[1] == self.fails_on:
             raise ZeroDivisionError(f"on {self.fails_on}")
         return Score.of(len(features.company))
+
+
+class CountsPictures(CompanySize):
+    """A scorer that tells how many of the decoder's own pictures came with a clip."""
+
+    def score(self, clip: Clip, features: Features) -> Score:
+        return Score.of(len(clip.pictures))
 
 
 @pytest.fixture
@@ -97,3 +105,11 @@ def test_a_damaged_file_is_no_score(run: Run) -> None:
     with pytest.raises(RuntimeError, match="has not the sha256"):
         scoring_of(run, CompanySize()).together(UNIT, {})
     assert clip not in run.clips()  # it is to be made again
+
+
+def test_the_decoders_pictures_come_with_every_clip_just_made_or_read_again(run: Run) -> None:
+    """Without them scene would be asked of other squares, and nobody would see it."""
+    fresh = {record.sha256: read_video(run.clip_path(record)) for record in run.clips()}
+    scoring_of(run, CountsPictures(metric="read")).together(UNIT, {})
+    scoring_of(run, CountsPictures(metric="made")).together(UNIT, fresh)
+    assert values(run, "read") == values(run, "made") == dict.fromkeys(NAMES, 3.0)

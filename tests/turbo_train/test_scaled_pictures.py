@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from fractions import Fraction
+from itertools import cycle
 from pathlib import Path
 
 import av
@@ -64,6 +66,54 @@ def test_a_turned_clip_comes_upright(tmp_path: Path, degrees: int) -> None:
     assert (height, width) == ((64, 96) if degrees == 180 else (96, 64))
     scaled = scale_pictures(video.pictures, height, width).astype(int)
     assert np.abs(scaled - video.frames_THWC).mean() < 3 < np.abs(scaled[:, ::-1, ::-1] - video.frames_THWC).mean()
+
+
+def write_tagged(path: Path, codec: str, formats: tuple[str, ...], colorspace: int, color_range: int) -> None:
+    """Frame by frame in the next of the formats, each by an encoder of its own."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=8)
+        stream.height, stream.width, stream.pix_fmt = 64, 96, formats[0]
+        encoders = [stream.codec_context] if len(formats) == 1 else []
+        for name in formats[len(encoders) :]:
+            encoders.append(encoder := av.CodecContext.create(codec, "w"))
+            encoder.height, encoder.width, encoder.pix_fmt, encoder.time_base = 64, 96, name, Fraction(1, 8)
+        for encoder in encoders:
+            encoder.colorspace, encoder.color_range = colorspace, color_range
+        packets = []
+        for number, (rgb, encoder) in enumerate(zip(corners(), cycle(encoders), strict=False)):
+            own = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(
+                format=encoder.pix_fmt, dst_colorspace=colorspace, dst_color_range=color_range
+            )
+            own.pts, own.time_base = number, Fraction(1, 8)
+            packets += encoder.encode(own)
+        for packet in [*packets, *(packets_left for encoder in encoders for packets_left in encoder.encode(None))]:
+            packet.stream = stream
+            container.mux(packet)
+
+
+BT709, BT601, LIMITED, FULL = 1, 5, 1, 2
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "formats", "colorspace", "color_range"),
+    [
+        ("bt709.mp4", "libx264", ("yuv444p",), BT709, LIMITED),
+        ("full.mp4", "libx264", ("yuv444p",), BT709, FULL),
+        ("ten-bits.mp4", "libx264", ("yuv444p10le",), BT601, LIMITED),
+        ("lossless.mp4", "libx264rgb", ("rgb24",), 0, FULL),
+        ("alpha.avi", "png", ("rgba",), 0, FULL),
+        ("changing.avi", "mjpeg", ("yuvj444p", "yuvj420p"), BT601, FULL),
+    ],
+)
+def test_squares_have_the_frames_colours_whatever_the_files_format(
+    tmp_path: Path, name: str, codec: str, formats: tuple[str, ...], colorspace: int, color_range: int
+) -> None:
+    write_tagged(tmp_path / name, codec, formats, colorspace, color_range)
+    video = read_video(tmp_path / name)
+    scaled = scale_pictures(video.pictures, 64, 96).astype(int)
+    assert np.abs(scaled - video.frames_THWC).mean() < 1
+    assert np.abs(scaled - corners()).mean() < 5
+    print(name, [p.format.name for p in video.pictures], np.abs(scaled - video.frames_THWC).mean(), np.abs(scaled - corners()).mean())
 
 
 def test_pictures_come_with_whole_clips_only_and_are_counted(tmp_path: Path) -> None:

@@ -8,12 +8,16 @@ import torch
 from torch.nn import functional as F
 from vbench_checkpoints import ROW, WORD_PIECES, rows, write_word_pieces
 
+from turbo_eval.records import Prompt
+from turbo_eval.scorers.base import Clip, NotFinite, score_clips
 from turbo_eval.scorers.vbench.encoders.tag2text import captioner, tagging
 from turbo_eval.scorers.vbench.encoders.tag2text.captioner import RULES, Tag2Text
 from turbo_eval.scorers.vbench.encoders.tag2text.net import COMPUTED, OTHER_BIAS, Tag2TextNet, TextSizes, counted
 from turbo_eval.scorers.vbench.encoders.tag2text.swin import Swin, SwinSizes
 from turbo_eval.scorers.vbench.encoders.tag2text.tagging import NEVER, given_tags, tag_names, tag_text
 from turbo_eval.scorers.vbench.encoders.word_pieces import PAD
+from turbo_eval.scorers.vbench.scene import Scene
+from turbo_eval.scorers.vbench.spec import SCENE
 from turbo_train.errors import UserError
 from turbo_train.weights.table import find_file
 
@@ -208,3 +212,29 @@ def test_a_caption_may_be_empty(encoder, monkeypatch):
     said = [[30522, *encoder.words.encode(captioner.PROMPT)[1:-1]]]  # nothing after the prompt
     monkeypatch.setattr(captioner, "beam_search", lambda step, prompts, rules: said)
     assert encoder.captions([pictures(1)]) == [[""]]
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "what"),
+    [
+        ("visual_encoder.patch_embed.proj.bias", torch.nan, "tags"),
+        ("fc.W", -torch.inf, "tags"),
+        ("tag_encoder.embeddings.word_embeddings.weight", torch.nan, "words"),
+        ("text_decoder.bert.encoder.layer.2.crossattention.self.key.weight", torch.inf, "words"),
+        ("text_decoder.cls.predictions.decoder.bias", torch.inf, "words"),
+    ],
+)
+def test_damaged_weights_are_never_a_caption(encoder, part, value, what):
+    encoder.load()
+    encoder._net.get_parameter(part)[..., -1] = value  # of one tag or word, or of one channel
+    with pytest.raises(NotFinite, match=f"Tag2Text's {what} are not finite"):
+        encoder.captions([pictures(2)])
+
+
+def test_a_clip_is_unscored_when_the_weights_are_damaged(encoder):
+    encoder.load()
+    encoder._net.fc.b[0, 7] = torch.nan
+    prompts = [Prompt(name, "an alley", attributes={SCENE: "alley"}) for name in "ab"]
+    clips = [Clip(("m", each.prompt_id, 0), each, pictures(2, seed), 8.0) for seed, each in enumerate(prompts)]
+    for record in score_clips([Scene(encoder)], clips):
+        assert record.value is None and "Tag2Text's tags are not finite" in record.unscored

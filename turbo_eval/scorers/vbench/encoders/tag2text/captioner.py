@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from turbo_eval.scorers.vbench.encoders import ByteArray
-from turbo_eval.scorers.vbench.encoders.backbone import Backbone
+from turbo_eval.scorers.vbench.encoders.backbone import Backbone, finite
 from turbo_eval.scorers.vbench.encoders.beam_search import BeamRules, beam_search
 from turbo_eval.scorers.vbench.encoders.tag2text.net import Tag2TextNet, counted
 from turbo_eval.scorers.vbench.encoders.tag2text.swin import SwinSizes
@@ -56,7 +56,10 @@ class Tag2Text(Backbone):
         return net.float()
 
     def captions(self, clips: Sequence[ByteArray]) -> list[list[str]]:
-        """One caption of every frame of each clip, (T, side_px, side_px, C) RGB; it may be empty."""
+        """One caption of every frame of each clip, (T, side_px, side_px, C) RGB; it may be empty.
+
+        NotFinite: damaged weights.
+        """
         self.load()
         pictures: dict[bytes, ByteArray] = {frame.tobytes(): frame for clip in clips for frame in clip}
         different = list(pictures.values())
@@ -72,12 +75,13 @@ class Tag2Text(Backbone):
         net = self._net
         assert isinstance(net, Tag2TextNet)
         picture_BMD = net.visual_encoder(dino_transform(squares_BHWC, self.side_px))
-        tags = given_tags(net.tag_logits(picture_BMD))
+        tags = given_tags(finite(net.tag_logits(picture_BMD), "Tag2Text's tags"))
         words_BL = self.tag_words([tag_text(numbers) for numbers in tags]).to(picture_BMD.device)
         read_BLD = net.tag_encoder(words_BL, words_BL != PAD, picture_BMD)
         prompt = [BEGIN_CAPTION, *self.words.encode(PROMPT)[1:-1]]
         prompts = torch.tensor(prompt, device=picture_BMD.device).expand(len(squares_BHWC), -1)
-        sentences = beam_search(net.text_decoder.about(read_BLD), prompts, RULES)
+        writing = net.text_decoder.about(read_BLD)
+        sentences = beam_search(lambda *asked: finite(writing(*asked), "Tag2Text's words"), prompts, RULES)
         return [self.words.decode(sentence)[len(PROMPT) :] for sentence in sentences]
 
     def tag_words(self, texts: Sequence[str]) -> Tensor:
