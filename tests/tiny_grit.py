@@ -1,14 +1,14 @@
-"""A GRiT of a few small layers, its published file, and frames for it."""
+"""A GRiT of a few small layers, its published file, frames for it, and what its parts are tested with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from vbench_checkpoints import write_word_pieces
 
 from turbo_eval.scorers.vbench.encoders import SeenObjects
@@ -26,6 +26,7 @@ TINY = GritSizes(
     ),
     TextSizes(features=64, layers=2, layer=BertSizes(width=16, heads=2, hidden=32), positions=64, longest=9),
 )
+N = TypeVar("N", bound=nn.Module)
 GRIT, WORD_PIECES = (find_file(name) for name in Grit.FILES)
 
 
@@ -68,3 +69,21 @@ def clip(count: int, height: int = 64, width: int = 96, seed: int = 0) -> np.nda
 
 def plain(seen: list[list[SeenObjects]]) -> list[list[tuple[Any, ...]]]:
     return [[(frame.boxes_N4.tolist(), frame.names, frame.captions) for frame in one] for one in seen]
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def filled_at_random(net: N, std: float = 0.3) -> N:
+    torch.manual_seed(0)
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, std=std)
+    return net.eval().requires_grad_(False)
+
+
+def calls_of(module: nn.Module) -> list[Tensor]:
+    """Grows by what the module is given, call by call."""
+    given: list[Tensor] = []
+    module.register_forward_hook(lambda _, arguments, __: given.append(arguments[0]))
+    return given

@@ -45,6 +45,7 @@ def _graph(picture: VideoFrame, height_px: int, width_px: int) -> Graph:
     import av
 
     graph = av.filter.Graph()
+    graph.threads = 1  # the same pixels, and to start more takes longer than a clip's frames do
     nodes = [
         graph.add_buffer(width=picture.width, height=picture.height, format=picture.format, time_base=Fraction(1, 25))
     ]

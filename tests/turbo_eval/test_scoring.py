@@ -18,7 +18,7 @@ from turbo_eval.scorers.base import Clip, Features, Score
 from turbo_eval.scoring import Scoring, ScoringFailed
 from turbo_eval.store import NewClip, Run, open_run
 from turbo_eval.units import Unit
-from turbo_train.video_io import read_video
+from turbo_train.video_io import read_video, write_mp4
 
 NAMES = ("a", "b", "c")
 UNIT: Any = Unit("m", "k" * 64, 0, (0, 1, 2), (0, 1, 2))
@@ -85,6 +85,11 @@ def test_as_many_as_fit_are_scored_together(run: Run, monkeypatch: pytest.Monkey
     monkeypatch.setattr(scoring, "GROUP_BYTES", int(2 * 3 * 16 * 16 * scoring.PIXEL_BYTES))
     scoring_of(run, CompanySize()).together(UNIT, {})
     assert values(run) == {"a": 2.0, "b": 2.0, "c": 1.0}
+
+
+def test_what_fits_is_counted_by_what_clips_hold_in_memory(tmp_path: Path) -> None:
+    write_mp4(tmp_path / "a.mp4", np.zeros((2, 256, 256, 3), np.uint8), 8.0)
+    assert read_video(tmp_path / "a.mp4").nbytes == 2 * 256 * 256 * scoring.PIXEL_BYTES
 
 
 def test_one_by_one_only_the_score_at_fault_is_left_out(run: Run) -> None:

@@ -22,7 +22,8 @@ from turbo_eval.records import Prompt
 from turbo_eval.scorers.vbench import spec
 from turbo_eval.scorers.vbench.color import NOT_SHOWN
 from turbo_eval.scorers.vbench.encoders.grit import detector
-from turbo_eval.scorers.vbench.encoders.grit.detector import Grit
+from turbo_eval.scorers.vbench.encoders.grit.detector import DESCRIBE_IT, NAME_IT, Grit
+from turbo_eval.scorers.vbench.encoders.grit.net import GritNet
 from turbo_eval.scorers.vbench.networks import Networks
 from turbo_eval.scorers.vbench.strict_rules import CORRECTED
 from turbo_train.video_io import write_mp4
@@ -90,8 +91,16 @@ def test_all_sixteen_on_one_decode_a_clip_and_one_load_a_network(
     for module in (decode_ahead, clip_files):
         read = module.read_video
         monkeypatch.setattr(module, "read_video", lambda p, read=read: (decoded.update([p.name]), read(p))[1])
+    passes: list[tuple[int, tuple[int, ...]]] = []
+    look = GritNet.forward
+    monkeypatch.setattr(
+        GritNet,
+        "forward",
+        lambda net, x, begins, most: (passes.append((len(x), begins)), look(net, x, begins, most))[1],
+    )
     code, out, err = run(inputs, tmp_path / "run")
     assert code == 0, err
+    assert sorted(passes) == [(3, (NAME_IT,)), (3, (NAME_IT, DESCRIBE_IT))]  # of one clip four dimensions ask
     assert loads == {network.NAME: 1 for network in NETWORKS}
     assert len(decoded) == 4 and set(decoded.values()) == {1}
     rows = rows_of(tmp_path / "run")

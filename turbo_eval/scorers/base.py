@@ -104,10 +104,18 @@ class Features:
         return self.together_for(key, lambda lacking: compute([features.clip for features in lacking]))
 
     def together_for(self, key: Hashable, compute: Callable[[Sequence[Features]], Sequence[T]]) -> T:
-        """As `together`, for who needs more of a clip's Features than the clip."""
+        """As `together`, for who needs more of a clip's Features than the clip.
+
+        Where the company's values are not finite each clip's is computed by itself: it may be another's fault.
+        """
         if key not in self._computed:
             lacking = [features for features in self.company if key not in features._computed]
-            values = compute(lacking)
+            try:
+                values = compute(lacking)
+            except NotFinite:
+                if len(lacking) == 1:
+                    raise
+                lacking, values = [self], compute([self])
             for features, value in zip(lacking, values, strict=True):
                 features._computed[key] = value
         return cast(T, self._computed[key])

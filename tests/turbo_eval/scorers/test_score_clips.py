@@ -12,6 +12,7 @@ from turbo_eval.records import Prompt
 from turbo_eval.scorers.base import (
     Clip,
     Features,
+    NotFinite,
     Score,
     UnreadableClip,
     on_networks,
@@ -153,6 +154,26 @@ def test_clips_that_are_scored_together_are_seen_together(world_clip):
         ("d", "mean", None, "is empty"),
     ]
     assert [r.value for r in records] == [r.value for c in (*clips, broken) for r in score_clips([narrow, wide], [c])]
+
+
+def test_a_clip_whose_feature_is_not_finite_does_not_spoil_its_company(world_clip):
+    class Damaged(MeanOfAll):
+        def score(self, clip: Clip, features: Features) -> Score:
+            def compute(clips):
+                self.companies.append("".join(clip.clip_id[1] for clip in clips))
+                if any(not clip.frames_THWC.any() for clip in clips):
+                    raise NotFinite("the network's values are not finite")
+                return [float(clip.frames_THWC.mean()) for clip in clips]
+
+            return Score.of(features.together("mean", compute))
+
+    clip = world_clip("red", "circle", "left", "gray")
+    clips = [replace(clip, clip_id=("model", name, 0), frames_THWC=clip.frames_THWC * (name != "b")) for name in "abcd"]
+    scorer = Damaged()
+    records = score_clips([scorer], clips)
+    assert [r.unscored for r in records] == [None, "the network's values are not finite", None, None]
+    assert records == [r for c in clips for r in score_clips([Damaged()], [c])]
+    assert scorer.companies == ["abcd", "a", "bcd", "b", "bcd", "c", "bd", "d"]
 
 
 def test_a_score_is_a_finite_number_or_a_reason():

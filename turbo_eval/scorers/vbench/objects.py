@@ -17,10 +17,9 @@ from turbo_eval.records import Prompt
 from turbo_eval.scorers.base import Features
 from turbo_eval.scorers.vbench import spec
 from turbo_eval.scorers.vbench.auxiliary import auxiliary
-from turbo_eval.scorers.vbench.encoders import ObjectDetector, SeenObjects, middle_frames
+from turbo_eval.scorers.vbench.encoders import LARGE_PX, ObjectDetector, SeenObjects, middle_frames
 from turbo_train.errors import UserError
 
-LARGE_PX = 768  # a short side above it is resized
 ASKED: Mapping[str, tuple[str, ...]] = {  # the auxiliary information that each dimension needs
     spec.OBJECT_CLASS: ("object",),
     spec.MULTIPLE_OBJECTS: ("object",),

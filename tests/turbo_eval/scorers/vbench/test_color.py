@@ -57,6 +57,9 @@ def test_the_asked_colour_may_be_none_of_the_twelve():
     """As in VBench, where the two counts do not ask for one another."""
     assert counts([seen(car("a brown car"))], "car", "brown") == (0, 1)
     assert counts([seen(car("a gray car"))], "car", "grey") == (1, 0)
+    frames = [seen(car("a red car")), seen(car("a brown car")), seen(car("brown")), NOTHING]
+    clip = clip_of("a brown car", color="brown")
+    assert Color(Replay({0: frames})).score(clip, Features(clip)) == Score.of(8 / 4)
 
 
 def test_counts_are_those_of_the_rule_word_for_word():
@@ -87,6 +90,7 @@ def test_the_object_is_what_is_left_of_the_prompt():
         ("a red car", "red", "car"),
         ("an orange umbrella", "orange", "umbrella"),
         ("a banana on a sofa in red", "red", "bananon sofin"),  # VBench takes "a " out of words too
+        ("a tan car", "tan", "tcar"),  # and the articles first
     ):
         assert asked_object(clip_of(text).prompt, colour) == left
     with pytest.raises(UserError, match="names no object beside 'red'"):

@@ -94,13 +94,24 @@ def test_the_masks_and_the_words_other_table_do_not_matter(grit: TinyGrit, tmp_p
 
 
 @pytest.mark.parametrize(
-    "part", ["bottom_up.patch_embed", "fpn_stride8_conv1", "agn_hm", "cls_score", "bbox_pred.2", "textual.output.bias"]
+    ("part", "place", "value"),
+    [
+        *(
+            (part, 0, torch.nan)
+            for part in ("patch_embed", "stride8_conv1", "agn_hm", "cls_score", "textual.output.bias")
+        ),
+        ("agn_hm.bias", 0, -torch.inf),
+        ("centernet_head.bbox_pred.bias", 0, torch.inf),
+        ("cls_score.bias", 0, -torch.inf),  # a chance of 0
+        ("bbox_pred.2.bias", 2, -torch.inf),  # a width of 0
+        ("bbox_pred.2.bias", 0, 3e38),  # a box beyond all numbers, clipped to an empty one
+    ],
 )
-def test_damaged_weights_are_never_nothing_detected(tmp_path: Path, part: str) -> None:
+def test_damaged_weights_are_never_nothing_detected(tmp_path: Path, part: str, place: int, value: float) -> None:
     def spoil(state: dict[str, Tensor]) -> None:
         for key in state:
             if part in key:
-                state[key].fill_(torch.nan)
+                state[key].view(-1)[place] = value
 
     spoilt = TinyGrit(write_tiny(tmp_path, spoil))
     with pytest.raises(NotFinite, match=r"GRiT's .* are not finite"):

@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from tiny_grit import TINY, calls_of, filled_at_random, noise
+from torch import Tensor
 from torch.nn import functional as F
 
 from turbo_eval.scorers.vbench.encoders.grit import vitdet
 from turbo_eval.scorers.vbench.encoders.grit.fpn import Pyramid
-from turbo_eval.scorers.vbench.encoders.grit.vitdet import VitDet, VitDetSizes, filled, from_windows, windows
+from turbo_eval.scorers.vbench.encoders.grit.vitdet import VitDet, filled, from_windows, windows
 
-TINY = VitDetSizes(width=16, depth=3, heads=2, mlp=64, patch_px=16, window=3, whole=(1,), whole_side=8, table=2)
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def filled_at_random(net, std: float = 0.3):
-    torch.manual_seed(0)
-    for parameter in net.parameters():
-        nn.init.normal_(parameter, std=std)
-    return net.eval().requires_grad_(False)
-
-
-def calls_of(module: nn.Module) -> list[Tensor]:
-    """Grows by what the module is given, call by call."""
-    given: list[Tensor] = []
-    module.register_forward_hook(lambda _, arguments, __: given.append(arguments[0]))
-    return given
+VIT = TINY.detection.vit
 
 
 def test_vitdet_is_transformers_vitdet():
@@ -45,7 +28,7 @@ def test_vitdet_is_transformers_vitdet():
         window_block_indices=[0, 2],
         use_relative_position_embeddings=True,
     )
-    reference, ours = VitDetModel(config).eval(), filled_at_random(VitDet(TINY))
+    reference, ours = VitDetModel(config).eval(), filled_at_random(VitDet(VIT))
     names = {"pos_embed": "embeddings.position_embeddings", "patch_embed.proj.": "embeddings.projection."}
     names |= {"blocks.": "encoder.layer.", ".attn.": ".attention."}
     for small in (ours.pos_embed, *ours.patch_embed.parameters()):
@@ -91,21 +74,21 @@ def test_the_way_from_a_query_to_a_key_is_looked_up_by_rows_and_by_columns():
 
 
 def test_attention_in_parts_is_attention(monkeypatch):
-    net, x = filled_at_random(VitDet(TINY)), noise(3, 3, 80, 112)
+    net, x = filled_at_random(VitDet(VIT)), noise(3, 3, 80, 112)
     whole = net(x)
     monkeypatch.setattr(vitdet, "AT_ONCE", {"cpu": 1})
     torch.testing.assert_close(net(x), whole, rtol=1e-5, atol=1e-5)
 
 
 def test_only_patches_that_there_are_are_projected():
-    net = filled_at_random(VitDet(TINY))
+    net = filled_at_random(VitDet(VIT))
     projected, back = calls_of(net.blocks[0].attn.qkv), calls_of(net.blocks[0].attn.proj)
     net(noise(2, 3, 80, 112))
     assert [x.shape for x in projected + back] == [(2, 5, 7, 16)] * 2
 
 
 def test_the_pyramid_is_five_maps_of_one():
-    net = filled_at_random(Pyramid(TINY, 32))
+    net = filled_at_random(Pyramid(VIT, 32))
     x = noise(2, 3, 64, 96)
     levels = net(x)
     assert [level.shape[2:] for level in levels] == [(8, 12), (4, 6), (2, 3), (1, 2), (1, 1)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from tiny_grit import filled_at_random, noise
+from torch import Tensor
 from torch.nn import functional as F
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import MultiScaleRoIAlign, box_iou, roi_align
@@ -24,17 +25,6 @@ from turbo_eval.scorers.vbench.encoders.grit.centernet import CenterNetHead, Pro
 from turbo_eval.scorers.vbench.encoders.grit.fpn import STRIDES_PX
 
 WEIGHTS = ((10.0, 10.0, 5.0, 5.0), (20.0, 20.0, 10.0, 10.0), (30.0, 30.0, 15.0, 15.0))
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def filled_at_random(net, std: float = 0.3):
-    torch.manual_seed(0)
-    for parameter in net.parameters():
-        nn.init.normal_(parameter, std=std)
-    return net.eval().requires_grad_(False)
 
 
 def boxes_in(width: int, height: int, count: int, seed: int = 0) -> Tensor:

@@ -6,31 +6,25 @@ import json
 
 import pytest
 import torch
-from torch import Tensor, nn
+from tiny_grit import TINY, calls_of, noise
+from torch import nn
 from vbench_checkpoints import CLIPS, plain, rows
 
 from turbo_eval.scorers.vbench.encoders import middle_indices
 from turbo_eval.scorers.vbench.encoders.grit import cascade
 from turbo_eval.scorers.vbench.encoders.grit.cascade import Detections, moved, pooled
-from turbo_eval.scorers.vbench.encoders.grit.detection import DetectionSizes, GritDetection, pictures
-from turbo_eval.scorers.vbench.encoders.grit.vitdet import VitDetSizes
+from turbo_eval.scorers.vbench.encoders.grit.detection import GritDetection, pictures
 from turbo_train.video_io import read_video
 
-VIT = VitDetSizes(width=16, depth=3, heads=2, mlp=64, patch_px=16, window=3, whole=(1,), whole_side=8, table=2)
-TINY = DetectionSizes(VIT, channels=64, hidden=24)
 LEFT_OUT = ("roi_heads.mask_head.", "roi_heads.text_decoder.")
 SMALL = ("a red car-1.mp4", "grit_dimensions_small_clip_2_frames.json")
 LARGE = ("a person is surfing-0.mp4", "object_class_large_clip_2_frames.json")
 
 
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
 def tiny_net(heat: float = 2.0) -> GritDetection:
     """heat: of every place, roughly; the box heads say "object" more often than not."""
     torch.manual_seed(0)
-    net = GritDetection(TINY).eval().requires_grad_(False)
+    net = GritDetection(TINY.detection).eval().requires_grad_(False)
     for parameter in net.parameters():
         nn.init.normal_(parameter, std=0.1)
     head = net.proposal_generator.centernet_head
@@ -42,13 +36,6 @@ def tiny_net(heat: float = 2.0) -> GritDetection:
     for predictor in net.roi_heads.box_predictor:
         predictor.cls_score.bias.copy_(torch.tensor([2.0, 0.0]))
     return net
-
-
-def calls_of(module: nn.Module) -> list[Tensor]:
-    """Grows by what the module is given, call by call."""
-    given: list[Tensor] = []
-    module.register_forward_hook(lambda _, arguments, __: given.append(arguments[0]))
-    return given
 
 
 def results_of(module: nn.Module) -> list:

@@ -54,6 +54,19 @@ def test_frames_in_a_batch_are_seen_as_one_by_one(grit: TinyGrit) -> None:
         assert (found.boxes_B4 - one.boxes_B4).abs().max() < 1e-3 and found.texts == one.texts
 
 
+def test_frames_of_any_size_are_looked_at(files: dict[Any, Path]) -> None:
+    """Smaller than the 32 px that they are padded to, and so long that each is a batch of its own."""
+    grit = TinyGrit(files)
+    grit.load()
+    seen = calls(grit._net)
+    clips = [clip(2, 1, 1), clip(1, 1, 40, 1), clip(2, 33, 17, 2), clip(2, 16, 700, 3)]
+    together = grit.objects(clips, captions=True, as_bytes=True)
+    assert {rows: n for (name, rows), n in seen.items() if name == "backbone"} == {2: 2, 1: 3}
+    assert [len(seen) for seen in together] == [2, 1, 2, 2]
+    assert plain(together) == plain([grit.objects([c], captions=True, as_bytes=True)[0] for c in clips])
+    assert len(together[3][0].names) > 0
+
+
 def test_names_are_the_same_with_captions_and_without(grit: TinyGrit) -> None:
     (both,), (names,) = (grit.objects([clip(2)], captions=c, as_bytes=False) for c in (True, False))
     for frame, bare in zip(both, names, strict=True):

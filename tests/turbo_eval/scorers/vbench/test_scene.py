@@ -73,6 +73,9 @@ def test_a_frame_counts_by_the_caption_of_a_third_of_its_number():
     assert value(clip([light] * 5 + [dark] + [light] * 10)) == 1 / 16
     assert value(clip([light] * 6 + [dark] * 10, "darkroom"), strict=True) == 10 / 16
     assert value(clip([light] * 6 + [dark] * 10, "room"), strict=True) == 0.0
+    one, encoder = clip([light] * 6 + [dark] * 10, "darkroom"), ByBrightness()
+    features = Features(one)
+    assert [Scene(encoder, strict=strict).score(one, features).value for strict in (False, True)] == [0.0, 10 / 16]
 
 
 def test_only_the_frames_that_count_are_shown_in_one_call_for_all_clips():

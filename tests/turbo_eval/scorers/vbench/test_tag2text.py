@@ -208,10 +208,16 @@ def test_the_texts_are_laid_out_as_vbench_does(encoder):
     assert (RULES.end, RULES.beams, RULES.min_length, RULES.max_length, RULES.length_penalty) == (102, 3, 10, 30, 1.0)
 
 
-def test_a_caption_may_be_empty(encoder, monkeypatch):
-    said = [[30522, *encoder.words.encode(captioner.PROMPT)[1:-1]]]  # nothing after the prompt
-    monkeypatch.setattr(captioner, "beam_search", lambda step, prompts, rules: said)
+def test_a_caption_goes_on_from_the_prompt_and_may_be_empty(encoder, monkeypatch):
+    begun: list[list[int]] = []
+
+    def say_nothing(step, prompts, rules):
+        begun.extend(prompts.tolist())
+        return prompts.tolist()
+
+    monkeypatch.setattr(captioner, "beam_search", say_nothing)
     assert encoder.captions([pictures(1)]) == [[""]]
+    assert begun == [[30522, *(encoder.words.encode(word)[1] for word in ("a", "picture", "of"))]]
 
 
 @pytest.mark.parametrize(

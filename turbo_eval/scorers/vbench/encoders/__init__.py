@@ -110,6 +110,9 @@ class SeenObjects:
     captions: tuple[str, ...] = ()
 
 
+LARGE_PX = 768  # above it the short side of a frame is resized for a detector
+
+
 class ObjectDetector(Protocol):
     """A network that names and describes the objects of a frame. `num_frames` is what VBench shows it of a clip."""
 
@@ -119,7 +122,7 @@ class ObjectDetector(Protocol):
     def objects(self, clips: Sequence[ByteArray], *, captions: bool, as_bytes: bool) -> list[list[SeenObjects]]:
         """Of every frame of each clip, (T, H, W, C) RGB. captions: describe the objects too, in the same pass.
 
-        as_bytes: frames whose short side is above 768 px are resized as VBench's color does it (OpenCV), not as the
+        as_bytes: frames whose short side is above LARGE_PX are resized as VBench's color does it (OpenCV), not as the
         three other dimensions do (torchvision, on floats). Smaller frames are never resized.
         """
 

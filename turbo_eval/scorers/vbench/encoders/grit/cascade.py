@@ -94,10 +94,11 @@ class Cascade(nn.Module):
         chances = boxes.new_zeros(len(boxes))
         for head, predictor, weights in zip(self.box_head, self.box_predictor, WEIGHTS, strict=True):
             logits, deltas = predictor(head(pooled(levels, frame_N, boxes, BOX_SIDE)))
-            chances = chances + logits.float().softmax(-1)[:, 0]
-            boxes = clipped(finite(moved(boxes, deltas.float(), weights), "GRiT's boxes"), limits_N4)
-        sure = finite(chances, "GRiT's chances") / len(WEIGHTS)
-        scores = (sure * torch.cat([p.scores_N for p in proposed])).sqrt()
+            # before they are bounded: an infinite one becomes a chance of 0, or an empty box
+            chances = chances + finite(logits.float(), "GRiT's chances").softmax(-1)[:, 0]
+            deltas = finite(deltas.float(), "GRiT's boxes")
+            boxes = clipped(finite(moved(boxes, deltas, weights), "GRiT's boxes"), limits_N4)
+        scores = (chances / len(WEIGHTS) * torch.cat([p.scores_N for p in proposed])).sqrt()
         chosen = [surest(b, s) for b, s in zip(boxes.split(counts), scores.split(counts), strict=True)]
         return _with_features(levels, chosen)
 
