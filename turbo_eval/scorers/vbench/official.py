@@ -14,12 +14,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from turbo_eval.records import Prompt
 from turbo_eval.scorers.vbench import spec
+from turbo_eval.scorers.vbench.auxiliary import auxiliary
+from turbo_eval.scorers.vbench.objects import ASKED
 from turbo_eval.scorers.vbench.overlay import Overlay
 from turbo_eval.scorers.vbench.overlay_code import DINO_FOLDER
 from turbo_train.errors import UserError
@@ -31,7 +34,9 @@ SCRIPT = Path(__file__).with_name("official_process.py")
 LONGEST_NAME = 250  # bytes; a file system takes 255
 DINO_IN_VBENCH = "dino_model"
 PLACES = {"vbench": "vbench", "torch_hub": "torch/hub/checkpoints"}  # first word of `lands` -> folder of the process
-ON_DETECTRON2 = (spec.OBJECT_CLASS, spec.MULTIPLE_OBJECTS, spec.COLOR, spec.SPATIAL_RELATIONSHIP)
+ON_DETECTRON2 = tuple(ASKED)
+AUXILIARY = {**ASKED, **{name: (name,) for name in (spec.SCENE, spec.APPEARANCE_STYLE)}}
+NESTED_TWICE = (spec.SCENE, spec.SPATIAL_RELATIONSHIP)
 BERT = "bert-base-uncased/vocab.txt"
 BERT_IN_HUB = "home/.cache/huggingface/hub/models--bert-base-uncased"
 # Which of VBench's results per clip are not what its dimension's mean is taken over.
@@ -186,16 +191,13 @@ def _link(clip: ClipFile, folder: Path) -> Path:
 
 
 def _entry(dimension: str, clip: ClipFile, path: str) -> dict[str, Any]:
+    """A clip as VBench lists it. What the prompt lacks is left out, and VBench says so in its own way."""
     entry: dict[str, Any] = {"prompt_en": clip.prompt.prompt, "dimension": [dimension], "video_list": [path]}
-    auxiliary: dict[str, Any] = {}
-    for name, value in clip.prompt.attributes.items():
-        parts = name.split(".") if "." in name else [name, name]
-        if parts[0] == dimension:
-            inner = auxiliary
-            for part in parts[:-1]:
-                inner = inner.setdefault(part, {})
-            inner[parts[-1]] = value
-    return entry | ({"auxiliary_info": auxiliary} if auxiliary else {})
+    with suppress(UserError):
+        asked: Any = {name: auxiliary(clip.prompt, dimension, name) for name in AUXILIARY.get(dimension, ())}
+        asked = {dimension: asked} if dimension in NESTED_TWICE else asked
+        entry |= {"auxiliary_info": {dimension: asked}} if asked else {}
+    return entry
 
 
 def _measured(dimension: str, found: Mapping[str, Any], linked: Mapping[str, ClipFile]) -> Measured:

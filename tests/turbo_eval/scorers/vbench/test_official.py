@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,7 @@ from turbo_eval.records import Prompt
 from turbo_eval.scorers.vbench import spec
 from turbo_eval.scorers.vbench.official import SCRIPT, ClipFile, Official
 from turbo_eval.scorers.vbench.overlay import Overlay
+from turbo_eval.suites import load_suite
 from turbo_train.errors import UserError
 
 # A package called vbench that answers with what it was given. Its bar over the clips is tqdm's, as in the real one.
@@ -131,3 +134,27 @@ def test_auxiliary_info_is_nested_as_vbench_reads_it(tmp_path: Path) -> None:
         assert entry["auxiliary_info"] == style and entry["dimension"] == [spec.APPEARANCE_STYLE]
     assert "auxiliary_info" not in _entry(spec.SCENE, clip(tmp_path, "b.mp4", "a cat", **{"color.color": "red"}), "b")
     assert json.dumps(entry)
+    place = {"scene": {"scene": {"scene": "alley"}}}
+    for name in ("scene", "scene.scene", "scene.scene.scene"):
+        entry = _entry(spec.SCENE, clip(tmp_path, "a.mp4", "an alley", **{name: "alley"}), "x/a.mp4")
+        assert entry["auxiliary_info"] == place
+
+
+def test_the_suites_own_prompts_are_listed_as_vbench_lists_them(tmp_path: Path) -> None:
+    from turbo_eval.scorers.vbench.official import _entry
+
+    package = find_spec("vbench")
+    assert package is not None and package.origin is not None
+    entries = json.loads(Path(package.origin).with_name("VBench_full_info.json").read_text(encoding="utf-8"))
+    listed = {(entry["prompt_en"], name): info for entry in entries for name, info in _auxiliary(entry)}
+    asked = [(prompt, name) for prompt in load_suite("vbench").prompts for name in prompt.dimensions]
+    ours = {
+        (prompt.prompt, name): entry["auxiliary_info"][name]
+        for prompt, name in asked
+        if "auxiliary_info" in (entry := _entry(name, ClipFile(tmp_path, prompt), "x"))
+    }
+    assert ours == listed and len(listed) == 506
+
+
+def _auxiliary(entry: dict[str, Any]) -> list[tuple[str, Any]]:
+    return list(entry.get("auxiliary_info", {}).items())
