@@ -57,13 +57,14 @@ def fetch_dino(overlay: Path, say: Callable[[str], None]) -> None:
         )
 
 
-def fetch_detectron2(overlay: Path, say: Callable[[str], None], source: str = DETECTRON2_SOURCE) -> None:
+def fetch_detectron2(overlay: Path, say: Callable[[str], None], source: str = "") -> None:
     """Unpack the package's Python files from its repository's archive, unless it is there. What cannot be had is said.
 
-    source: the archive's address.
+    source: the archive's address, by default DETECTRON2_SOURCE.
     """
     if find_detectron2(overlay) is not None:
         return
+    source = source or DETECTRON2_SOURCE
     say(f"fetching the Python code of detectron2 ({source}), on which VBench's detector is built")
     why = "the archive holds no such package"
     try:

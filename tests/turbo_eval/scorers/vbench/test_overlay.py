@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import tarfile
 from pathlib import Path
 
 import pytest
 
+from turbo_eval.scorers.vbench import overlay_code
 from turbo_eval.scorers.vbench.overlay import (
-    HUB_FOLDER,
     MARK,
     SETUP,
     _identity,
@@ -18,6 +20,7 @@ from turbo_eval.scorers.vbench.overlay import (
     make_overlay,
     pinned,
 )
+from turbo_eval.scorers.vbench.overlay_code import DETECTRON2, DINO_FOLDER
 from turbo_train.errors import UserError
 
 SPEC = {"transformers": "4.33.2", "tokenizers": "0.13.3", "numpy": "1.26.4", "vbench": "0.1.5", "decord": "0.6.0"}
@@ -29,9 +32,11 @@ def said() -> list[str]:
 
 
 def made_by_hand(folder: Path) -> Path:
-    """A folder that passes for an overlay: its mark, and DINO's code."""
-    (folder / HUB_FOLDER).mkdir(parents=True)
-    (folder / HUB_FOLDER / "hubconf.py").write_text("")
+    """A folder that passes for an overlay: its mark, and the code of DINO and detectron2."""
+    (folder / DINO_FOLDER).mkdir(parents=True)
+    (folder / DINO_FOLDER / "hubconf.py").write_text("")
+    (folder / DETECTRON2).mkdir()
+    (folder / DETECTRON2 / "__init__.py").write_text("")
     (folder / MARK).write_text(json.dumps(_identity()))
     return folder
 
@@ -39,7 +44,7 @@ def made_by_hand(folder: Path) -> Path:
 def test_every_package_is_pinned_exactly_and_once() -> None:
     found = pinned()
     assert SPEC.items() <= found.items() and not {"torch", "torchvision"} & set(found)
-    assert all(version.replace(".", "").isdigit() for version in found.values())
+    assert all(re.fullmatch(r"[0-9.]+(\.post[0-9]+)?", version) for version in found.values())
     major, minor = map(int, found["timm"].split(".")[:2])
     assert (major, minor) <= (1, 0) and int(found["setuptools"].split(".")[0]) < 81  # pkg_resources
     assert int(found["opencv-python-headless"].split(".")[0]) == 4
@@ -61,7 +66,7 @@ def test_one_that_is_there_is_not_made_again(tmp_path: Path, said: list[str], mo
     monkeypatch.setenv("PIP_NO_INDEX", "1")  # a pip that runs would fail
     assert make_overlay(folder, said.append) == find_overlay(folder)
     assert len(said) == 1 and "there already" in said[0]
-    assert find_overlay(folder).dino == folder / HUB_FOLDER
+    assert find_overlay(folder).dino == folder / DINO_FOLDER
 
 
 @pytest.mark.parametrize("text", ['{"pins_sha256": "0", "python": "3.11"}', "no json"])
@@ -81,7 +86,7 @@ def test_a_pip_that_fails_changes_nothing(tmp_path: Path, said: list[str], monke
     with pytest.raises(UserError, match="pip could not install") as caught:
         make_overlay(before, said.append)
     assert caught.value.exit_code == 2 and SETUP in caught.value.run_next
-    assert list(tmp_path.iterdir()) == [before] and (before / HUB_FOLDER / "hubconf.py").is_file()
+    assert list(tmp_path.iterdir()) == [before] and (before / DINO_FOLDER / "hubconf.py").is_file()
 
 
 def test_a_folder_of_somebody_else_is_not_replaced(tmp_path: Path, said: list[str]) -> None:
@@ -119,10 +124,15 @@ def test_an_old_overlay_is_replaced_by_a_whole_one_and_nothing_stays_beside_it(
     monkeypatch.setenv("PYTHONPATH", str(programs))
     for variable in ("XDG_CACHE_HOME", "VBENCH_CACHE_DIR", "TORCH_HOME"):
         monkeypatch.setenv(variable, str(tmp_path / "nothing"))
+    archive = tmp_path / "detectron2.tar.gz"
+    with tarfile.open(archive, "w:gz") as packed:
+        packed.addfile(tarfile.TarInfo("detectron2-main/detectron2/__init__.py"))
+    monkeypatch.setattr(overlay_code, "DETECTRON2_SOURCE", archive.as_uri())
     old = made_by_hand(cache / "overlay")
     (old / MARK).write_text("{}")
     (old / "old.py").touch()
     made = make_overlay(old, said.append)
-    assert made == find_overlay(old) and made.dino == old / HUB_FOLDER
-    assert sorted(path.name for path in old.iterdir()) == sorted([HUB_FOLDER, MARK, "vbench.py"])
+    assert made == find_overlay(old) and made.dino == old / DINO_FOLDER
+    assert made.detectron2 == old / DETECTRON2
+    assert sorted(path.name for path in old.iterdir()) == sorted([DINO_FOLDER, DETECTRON2, MARK, "vbench.py"])
     assert list(cache.iterdir()) == [old]
