@@ -116,6 +116,7 @@ class Official:
             "info": str(info),
             "notes": notes,
             "overwritten": overwritten,
+            "graph": dimension != spec.SCENE,
         }
         request.write_text(json.dumps(asked), encoding="utf-8")
         answer = room / "answer.json"

@@ -5,7 +5,8 @@
 It imports nothing of ours: official.py runs it by its path, in an environment where HOME, VBENCH_CACHE_DIR and
 TORCH_HOME name folders in VBench's own layout. REQUEST: dimension, device, info (a list of clips as VBench writes it),
 notes (whether the weights' file holds more than tensors), overwritten (a folder for weights that VBench loads in vain,
-or nothing). ANSWER: score (of the dimension), videos (clip by clip),
+or nothing), graph (whether PyTorch keeps what gradients would need, as in VBench; of scene that is more than 22 GB a
+clip). ANSWER: score (of the dimension), videos (clip by clip),
 load_s, score_s, cpu_s, peak_bytes, errors.
 
 The package's own init_submodules and compute_* functions are called as its command line calls them in local mode;
@@ -56,6 +57,7 @@ def measure(request: dict[str, Any], info: Path) -> dict[str, Any]:
     package = importlib.import_module(f"vbench.{dimension}")
     compute = getattr(package, f"compute_{dimension}")
     device = torch.device(request["device"])  # as its command line gives it
+    torch.set_grad_enabled(request["graph"])
     started_s = time.perf_counter()
     watch = sys.stderr = Watch(sys.__stderr__)
     try:
