@@ -110,5 +110,5 @@ def shape_of(path: Path) -> ClipShape:
             fps = float(stream.average_rate or stream.guessed_rate or 8)
             frames = stream.frames or round(fps * (container.duration or 0) / 1e6)
             return ClipShape(max(1, frames), stream.height, stream.width, fps)
-    except (OSError, IndexError, ValueError) as error:  # PyAV's errors are of these kinds
+    except (av.error.FFmpegError, OSError, IndexError, ValueError) as error:
         raise UserError(found=f"{path}: {error}", expected="a video", run_next="move it away") from error

@@ -69,7 +69,7 @@ def parity(
 
         request = ParityRequest(
             videos=videos,
-            dimensions=options.names_of(dimensions),
+            dimensions=options.wanted_dimensions(dimensions),
             suite=suite,
             attributes=tuple(map(_attribute, attribute or ())),
             overlay=overlay,

@@ -29,6 +29,7 @@ from turbo_eval.suites import FILE_NAMES, load_suite, suite_of_file_names
 from turbo_eval.units import Plan
 
 DECODED_PX_S = 50e6  # pixels a second of one core: the goldens' H.264 clips, 45 to 108 million (reports/LOG.md)
+DECODED = f"at {DECODED_PX_S / 1e6:g} million pixels a second, as measured on an AMD EPYC"
 TERA, HOUR_S = 1e12, 3600
 TEXT, DENOISING, DECODING = "text encoding", "denoising", "VAE decode"
 MAKING = (TEXT, DENOISING, DECODING)
@@ -165,6 +166,8 @@ def _notes(request: Request, suite: Suite, models: Sequence[ModelCost], scored: 
     ):
         yield ASSUMED
     if any(model.clips.least < model.clips.most for model in models):
-        yield "least and most: of temporal flickering's prompts five clips or all; RAFT's pairs until a verdict or all"
-    if request.latency and any(model.bases.get("making") for model in models):
-        yield "not counted: measuring the latency, the coding of clips"
+        yield "least and most clips: of temporal flickering's prompts five, or all until five are static"
+    if any(stage.name == "RAFT" for model in models for stage in model.stages):
+        yield "least and most of RAFT: its pairs of frames until a verdict is certain, or all"
+    if any("making" in model.bases for model in models):
+        yield f"not counted: the coding of clips{', measuring the latency' if request.latency else ''}"

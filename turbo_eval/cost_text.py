@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from turbo_eval.asked_clips import Span
-from turbo_eval.cost import TERA, ModelCost, RunCost, Stage
+from turbo_eval.cost import DECODED, TERA, ModelCost, RunCost, Stage
 
 SCHEMA_VERSION = 1
 UNITS = (("h", 1), ("min", 60), ("s", 3600))  # in an hour
@@ -36,6 +36,7 @@ def _document_of(model: ModelCost) -> dict[str, Any]:
         "assumption_of_making": model.bases.get("making"),
         "assumption_of_scoring": model.bases.get("scoring"),
         "decoding_core_hours": asdict(model.decoding),
+        "assumption_of_decoding": DECODED,
         "dominated_by": dominated_by(model),
         "stages": [
             {
@@ -79,7 +80,7 @@ def lines(model: ModelCost, device: str = "GPU") -> Iterator[str]:
         yield from (f"time of {' and '.join(what)}: {basis}" for basis, what in shared.items())
     else:
         yield f"{model.model}: no {device} hours for {_span(model.clips, ',.0f')} clips"
-    yield f"beside it, decoding each clip once: about {_time(model.decoding)} of one CPU core"
+    yield f"beside it, decoding each clip once: about {_time(model.decoding)} of one CPU core, {DECODED}"
 
 
 def dominated_by(model: ModelCost) -> str:

@@ -140,7 +140,7 @@ def request_of(parameters: Mapping[str, Any]) -> Request:
     """The Request of a command's parameters (typer.Context.params). UserError for a bad shard, size or dtype."""
     taken = {name: value for name, value in parameters.items() if name != "as_json"}
     extent = parse_size(taken["size"], taken["frames"])
-    names = taken.pop("dimensions", None)
+    names = wanted_dimensions(taken.pop("dimensions", None))
     shard = taken.pop("shard", None)
     if taken["dtype"] not in (None, *DTYPES):
         raise UserError(found=f"--dtype {taken['dtype']}", expected=f"one of {', '.join(DTYPES)}")
@@ -149,16 +149,25 @@ def request_of(parameters: Mapping[str, Any]) -> Request:
             raise UserError(found=f"--{name} {taken[name]}", expected=f"one of {', '.join(filter(None, known))}")
     return Request(
         **{**taken, "size": extent.size, "frames": extent.frames},
-        dimensions=tuple(name.strip() for name in (names or "").split(",") if name.strip()),
+        dimensions=names,
         shard=parse_shard(shard) if shard else shard_of_rank(),
     )
 
 
+def wanted_dimensions(text: object) -> tuple[str, ...]:
+    """The names of --dimensions; see wanted_rewards."""
+    return _wanted(text, "--dimensions", "dimensions")
+
+
 def wanted_rewards(text: object) -> tuple[str, ...]:
     """The rewards of --reward; () where it was not given. UserError for an empty one: a variable that was not set."""
+    return _wanted(text, "--reward", "rewards")
+
+
+def _wanted(text: object, option: str, what: str) -> tuple[str, ...]:
     names = names_of(text)
     if text is not None and not names:
-        raise UserError(found=f"--reward {text!r}", expected="names of rewards", run_next="turbo-eval list rewards")
+        raise UserError(found=f"{option} {text!r}", expected=f"names of {what}", run_next=f"turbo-eval list {what}")
     return names
 
 

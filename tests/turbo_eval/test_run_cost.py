@@ -90,6 +90,14 @@ def test_hours_are_operations_over_the_rate(four_clips: Path) -> None:
     assert slow["dominated_by"].startswith(("CLIP-L/14, LAION (aesthetic_quality): ", "RAFT (dynamic_degree"))
 
 
+def test_what_a_range_and_a_pace_rest_on_is_said(four_clips: Path) -> None:
+    options = ("--videos", str(four_clips), "--suite", "file-names", "--gpu", "h200", "--dimensions")
+    flow, towers = (plan(*options, name).stdout for name in ("dynamic_degree", "aesthetic_quality"))
+    assert "least and most of RAFT" in flow and "RAFT" not in towers and "of temporal flickering" not in flow
+    for shown in (flow, towers):
+        assert "50 million pixels a second, as measured on" in shown and "coding of clips" not in shown
+
+
 def test_finished_clips_are_reckoned_without_torch(four_clips: Path) -> None:
     program = (
         "import sys; from turbo_eval.cli import app\n"
@@ -137,6 +145,7 @@ def test_both_models_are_shown_with_their_assumption(monkeypatch: pytest.MonkeyP
     assert done.exit_code == 0, done.stderr
     for text in ("world-turbo: ", "world-teacher: ", "of 8x32x32", "not measured here", "denoising", "is not counted"):
         assert text in done.stdout
+    assert "the coding of clips, measuring the latency" in done.stdout
     monkeypatch.setattr("turbo_eval.cost.run_cost", lambda *_: costs[0])
     found = json.loads(plan(*options, "--json").stdout)
     assert [model["model"] for model in found["models"]] == ["world-turbo", "world-teacher"]
@@ -163,6 +172,8 @@ def test_only_where_static_clips_are_sought_is_there_a_least_and_a_most() -> Non
         (("--tflops", "nan"), "--tflops nan"),
         (("--gpu", "h200", "--dimensions", "objectclass"), "object_class"),
         (("--gpu", "h200", "--size", "100x100"), "multiples of 64"),
+        (("--gpu", "h200", "--dimensions", ""), "names of dimensions"),
+        (("--gpu", "h200", "--dimensions", " , "), "names of dimensions"),
     ],
 )
 def test_mistakes(options: tuple[str, ...], complaint: str) -> None:
@@ -190,8 +201,9 @@ def test_the_files_of_an_outlined_model_are_not_asked_for() -> None:
         outlined("vc3")
 
 
-def test_a_file_that_is_no_video_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "a.mp4"
-    path.write_bytes(b"nothing")
-    with pytest.raises(UserError, match=r"a\.mp4"):
+@pytest.mark.parametrize(("name", "content"), [("a.mp4", b"nothing"), ("a.gif", b""), ("a.webm", b"")])
+def test_a_file_that_is_no_video_is_named(tmp_path: Path, name: str, content: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=name):
         shape_of(path)

@@ -7,7 +7,7 @@ Students' LoRA is merged before a run, so that a student's call costs what its t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,20 +55,25 @@ def making_of(entry: ModelEntry, batch: int) -> Making:
         if setting.sampler == "consistency":
             denoiser = unet_denoiser_of(model).empty(TIME_COND_DIM, None)
             conditions["timestep_cond_BE"] = torch.empty(1, TIME_COND_DIM)
-        text = counted(lambda: model.text([""]))
-        context = model.text([""])
-        call = counted(lambda: denoiser(latents, time, context, fps=model.fps, **conditions))
-        frame = counted(lambda: model.vae.decode(latents[:, :, :1]))
+        with Count() as text:
+            context = model.text([""])
+        with Count() as call:
+            denoiser(latents, time, context, fps=model.fps, **conditions)
+        with Count() as frame:
+            model.vae.decode(latents[:, :, :1])
     guided = setting.sampler == "ddim" and setting.guidance_scale != 1
     rows = setting.num_steps * (2 if guided else 1)
     texts = 1 + 1 / batch if setting.sampler == "ddim" else 1.0
     pixels = model.vae.factor
     shape = ClipShape(frames, height * pixels, width * pixels, float(setting.fps or model.fps))
-    return Making(shape, rows, text * texts, call * rows, frame * frames)
+    return Making(shape, rows, text.found * texts, call.found * rows, frame.found * frames)
 
 
-class _Counter(TorchDispatchMode):
-    """By torch's own formulas, without its tree of modules, which takes longer than the networks."""
+class Count(TorchDispatchMode):
+    """Of what is computed inside: `found`. On the meta device and inside of `torch.no_grad()`, not of inference mode.
+
+    By torch's own formulas, without its tree of modules, which takes longer than the networks.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -84,14 +89,6 @@ class _Counter(TorchDispatchMode):
             convolution = function.overloadpacket is torch.ops.aten.convolution
             self.found += Operations(convolutions=count) if convolution else Operations(count)
         return out
-
-
-def counted(compute: Callable[[], object]) -> Operations:
-    """What torch counts in a computation on the meta device. Inside of `torch.no_grad()`, not of inference mode."""
-    counter = _Counter()
-    with counter:
-        compute()
-    return counter.found
 
 
 def _shaped(entry: ModelEntry, source: Source) -> Model:

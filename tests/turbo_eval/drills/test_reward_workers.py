@@ -56,10 +56,10 @@ def test_killed_around_every_row_and_resumed(undisturbed_rewards: tuple[bytes, b
 
 
 def test_the_first_prompts_first_then_more(undisturbed_rewards: tuple[bytes, bytes], new_drill: MakeDrill) -> None:
-    """Three prompts end in the middle of a micro-batch; then VBench's turn; then one reward; then all."""
+    """A prompt of each dimension leaves two micro-batches half done; then VBench's turn, then one reward, then all."""
     drill = new_drill("limit", PROMPTS, **ASKED)
     requests: list[dict[str, Any]] = [
-        {"limit": 3},
+        {"limit": 1},
         {"rewards": None, "dimensions": ["temporal_flickering"]},
         {"rewards": {"names": NAMES[:1], "repeat_last": True}},
         {},

@@ -142,7 +142,7 @@ def _flow(asked: Collection[str], shape: ClipShape, rules: Rules) -> Bounds:
     if spec.TEMPORAL_FLICKERING in asked and rules.filtered:
         allowed = round(2 * shape.frames / 16)
         runs.setdefault(1, []).append((max(1, shape.frames - 1 - allowed), shape.frames - 1))
-        ends = _pairs(shape, 2, 2)
+        ends = _pairs(shape, min(2, shape.frames - 1), 2)  # of two frames one is a consecutive pair
     least = most = ends
     for asking in runs.values():
         total = max(pairs for _, pairs in asking)

@@ -6,6 +6,7 @@ for what GRiT needs of its compiled part is torchvision's. Where there is no net
 
 from __future__ import annotations
 
+import http.client
 import os
 import subprocess
 import sys
@@ -72,7 +73,7 @@ def fetch_detectron2(overlay: Path, say: Callable[[str], None], source: str = ""
             _unpack(source, Path(room))
             for package in Path(room).glob(f"*/{DETECTRON2}"):
                 package.replace(overlay / DETECTRON2)
-    except (OSError, tarfile.TarError) as error:
+    except (OSError, http.client.HTTPException, tarfile.TarError) as error:
         why = str(error)
     if find_detectron2(overlay) is None:
         say(

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.models.optical_flow import raft_large
 
-from turbo_eval.generators.cost import counted
+from turbo_eval.generators.cost import Count
 from turbo_eval.scorers.vbench import operations as of
 from turbo_eval.scorers.vbench import operations_captions as captions
 from turbo_eval.scorers.vbench.encoders.amt_net import AmtNet
@@ -57,8 +57,32 @@ def tag2text() -> Any:
     return frozen(Tag2TextNet())
 
 
+@cache
+def dino() -> Any:
+    net = frozen(new_dino(DinoSizes()))
+    quicken_timm(net.blocks)
+    return net
+
+
+@cache
+def musiq() -> Any:
+    return frozen(MusiqNet())
+
+
+@cache
+def raft() -> Any:
+    return frozen(raft_large())
+
+
+@cache
+def amt() -> Any:
+    return frozen(AmtNet())
+
+
 def assert_counted(compute: Callable[[], object], formula: Operations) -> None:
-    real = counted(compute)
+    with Count() as count:
+        compute()
+    real = count.found
     assert formula.products == pytest.approx(real.products, rel=1e-9)
     assert formula.convolutions == pytest.approx(real.convolutions, rel=1e-9)
     assert formula.total
@@ -67,17 +91,15 @@ def assert_counted(compute: Callable[[], object], formula: Operations) -> None:
 @pytest.mark.parametrize(("height", "width"), [(250, 334), (360, 640)])
 def test_image_towers(height: int, width: int) -> None:
     frame = torch.empty(1, height, width, 3, dtype=torch.uint8)
-    net = frozen(new_dino(DinoSizes()))
-    quicken_timm(net.blocks)
-    assert_counted(lambda: class_tokens(net, dino_transform(frame)), of.dino(height, width))
+    assert_counted(lambda: class_tokens(dino(), dino_transform(frame)), of.dino(height, width))
+    assert_counted(lambda: musiq()(prepare(frame)), of.musiq(height, width))
+
+
+def test_towers_of_one_size() -> None:
     clip = frozen(outline(B_32))
     quicken_clip(clip.visual.transformer.resblocks)
+    frame = torch.empty(1, 250, 334, 3, dtype=torch.uint8)
     assert_counted(lambda: clip.encode_image(clip_transform(frame)), of.clip_b32())
-    musiq = frozen(MusiqNet())
-    assert_counted(lambda: musiq(prepare(frame)), of.musiq(height, width))
-
-
-def test_larger_image_towers_and_video_towers() -> None:
     clip = frozen(outline(L_14))
     quicken_clip(clip.visual.transformer.resblocks)
     head = nn.Linear(768, 1)
@@ -89,17 +111,17 @@ def test_larger_image_towers_and_video_towers() -> None:
     assert_counted(lambda: umt(torch.empty(1, 16, 3, 224, 224)), of.umt())
 
 
-@pytest.mark.parametrize(("height", "width"), [(320, 512), (250, 334)])
-def test_flow_and_interpolation(height: int, width: int) -> None:
-    raft, amt = frozen(raft_large()), frozen(AmtNet())
+@pytest.mark.parametrize(("height", "width", "updates"), [(320, 512, 2), (250, 334, Raft.UPDATES)])
+def test_flow_and_interpolation(height: int, width: int, updates: int) -> None:
+    assert of.raft_pair(height, width) == of.raft_pair(height, width, Raft.UPDATES)
     rows, columns = -(-height // 8), -(-width // 8)
     padded = torch.empty(1, 3, 8 * rows, 8 * columns)
-    for encoder in (raft.feature_encoder, raft.context_encoder):
+    for encoder in (raft().feature_encoder, raft().context_encoder):
         assert_counted(lambda encoder=encoder: encoder(padded), of.raft_encoder(height, width))  # type: ignore[misc]
     seen = torch.empty(1, 256, rows, columns)
-    assert_counted(lambda: refine(raft, seen, seen, seen, Raft.UPDATES), of.raft_pair(height, width))
+    assert_counted(lambda: refine(raft(), seen, seen, seen, updates), of.raft_pair(height, width, updates))
     pair = torch.empty(2, 1, 3, -(-height // 16) * 16, -(-width // 16) * 16)
-    assert_counted(lambda: amt(*pair), of.amt(height, width))
+    assert_counted(lambda: amt()(*pair), of.amt(height, width))
 
 
 @pytest.mark.parametrize(("height", "width"), [(250, 334), (800, 1000)])
@@ -121,8 +143,8 @@ def test_the_detector(height: int, width: int) -> None:
 def test_words_for_objects(objects: int, words: int) -> None:
     text = grit().text
     features = torch.empty(objects, 256, 14, 14)
-    assert_counted(lambda: text.remember(features), captions.grit_objects(objects))
-    rooms = text.remember(features)
+    rooms: list[Any] = []
+    assert_counted(lambda: rooms.extend(text.remember(features)), captions.grit_objects(objects))
     last = torch.zeros(objects, dtype=torch.int64)
     assert_counted(lambda: [text.logits(last, rooms) for _ in range(words + 1)], captions.grit_texts(objects, words))
 
@@ -143,8 +165,8 @@ def test_the_captioner() -> None:
 def test_a_caption_by_beam_search(words: int) -> None:
     """The search runs on numbers, with its own shapes; the decoder on shapes alone."""
     net = tag2text()
-    write = net.text_decoder.about(torch.empty(1, captions.TAG_TOKENS, 768))
-    memory = counted(lambda: net.text_decoder.about(torch.empty(1, captions.TAG_TOKENS, 768)))
+    with Count() as memory:
+        write = net.text_decoder.about(torch.empty(1, captions.TAG_TOKENS, 768))
     rules = BeamRules(end=0, min_length=captions.BEGINNING + words + 1, max_length=captions.BEGINNING + words + 1)
     calls = []
 
@@ -155,5 +177,7 @@ def test_a_caption_by_beam_search(words: int) -> None:
 
     with torch.device("cpu"):
         beam_search(step, torch.ones(1, captions.BEGINNING, dtype=torch.int64), rules)
-    real = counted(lambda: [write(*call) for call in calls])
-    assert captions.tag2text_caption(words).total == pytest.approx(real.total + memory.total, rel=1e-9)
+    with Count() as real:
+        for call in calls:
+            write(*call)
+    assert captions.tag2text_caption(words).total == pytest.approx(real.found.total + memory.found.total, rel=1e-9)
