@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import tarfile
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,23 @@ def test_the_package_is_unpacked_and_nothing_else(tmp_path: Path) -> None:
     assert find_detectron2(overlay) == overlay / "detectron2" and len(said) == 1
     fetch_detectron2(overlay, said.append, "file:///nothing")
     assert len(said) == 1  # it is there
+
+
+class Cut(io.RawIOBase):
+    """A connection that ends too early, as http.client tells it of a page in chunks."""
+
+    def read(self, size: int = -1) -> bytes:
+        raise http.client.IncompleteRead(b"")
+
+
+def test_a_connection_that_ends_too_early_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: Cut())
+    overlay = tmp_path / "overlay"
+    overlay.mkdir()
+    said: list[str] = []
+    fetch_detectron2(overlay, said.append)
+    assert find_detectron2(overlay) is None and list(tmp_path.iterdir()) == [overlay]
+    assert "cannot be had (IncompleteRead" in said[-1]
 
 
 @pytest.mark.parametrize("kind", ["no network", "no archive", "another archive", "outside"])
