@@ -26,7 +26,7 @@ from turbo_eval.manifest import Scope
 from turbo_eval.models import find_model
 from turbo_eval.outlined import outlined
 from turbo_eval.records import Prompt
-from turbo_eval.scorers.vbench.cost import ClipShape
+from turbo_eval.scorers.vbench.cost import ClipShape, Rules, clip_cost
 from turbo_eval.scorers.vbench.spec import OBJECT_CLASS, SCENE, TEMPORAL_FLICKERING
 from turbo_eval.suites import load_suite
 from turbo_eval.units import Plan
@@ -56,7 +56,7 @@ def four_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def official() -> dict[str, Any]:
     """vc2-turbo on the whole suite; no file of it is there."""
-    request = Request(model="vc2-turbo", suite="vbench", batch=4)
+    request = Request(model="vc2-turbo", suite="vbench", batch=4, dtype="bfloat16", strict_rules=True)
     return document(run_cost(request, Machine("h200")))
 
 
@@ -77,8 +77,10 @@ def test_the_whole_suite_from_prompts_to_scores_without_weights(official: dict[s
     alone = model["gpu_hours_of_a_dimension_alone"]
     assert len(alone) == 16 and scored <= sum(hours["most"] for hours in alone.values()) * (1 + 1e-9)
     assert model["dominated_by"].startswith("denoising: ") and "GRiT-B (object_class, mult" in model["dominated_by"]
-    for what in ("making", "scoring"):
-        assert "40 % of the peak assumed, not measured here (H200" in model[f"assumption_of_{what}"]
+    (strictly,) = clip_cost([SCENE], ClipShape(16, 320, 512, 16.0), Rules(strict=True)).values()
+    assert stages["Tag2Text"]["tflop"]["most"] == pytest.approx(5 * asked[1] * strictly.most.total / 1e12)
+    for what, peak in (("making", "989 TFLOP/s in 16 bits"), ("scoring", "67 TFLOP/s float32")):
+        assert f"40 % of the peak assumed, not measured here (H200 SXM: {peak}" in model[f"assumption_of_{what}"]
 
 
 def test_hours_are_operations_over_the_rate(four_clips: Path) -> None:
@@ -94,9 +96,23 @@ def test_hours_are_operations_over_the_rate(four_clips: Path) -> None:
     assert slow["dominated_by"].startswith(("CLIP-L/14, LAION (aesthetic_quality): ", "RAFT (dynamic_degree"))
 
 
+def test_precision_is_another_rate_and_a_cpu_takes_pairs_one_by_one(four_clips: Path) -> None:
+    asked = Request(videos=four_clips, suite="file-names", dimensions=("dynamic_degree",))
+    gpu, half, cpu = (
+        document(run_cost(request, machine))["models"][0]
+        for request, machine in (
+            (asked, Machine("a100")),
+            (replace(asked, precision="bf16"), Machine("a100")),
+            (asked, Machine(CPU, threads=1)),
+        )
+    )
+    assert "16 bits" in half["assumption_of_scoring"] and half["gpu_hours"]["most"] < gpu["gpu_hours"]["most"]
+    assert cpu["stages"][0]["tflop"]["least"] < gpu["stages"][0]["tflop"]["least"]
+
+
 def test_what_a_range_and_a_pace_rest_on_is_said(four_clips: Path) -> None:
     options = ("--videos", str(four_clips), "--suite", "file-names", "--gpu", "h200", "--dimensions")
-    flow, towers = (plan(*options, name).stdout for name in ("dynamic_degree", "aesthetic_quality"))
+    flow, towers = (plan(*options, names).stdout for names in ("dynamic_degree,aesthetic_quality", "aesthetic_quality"))
     assert "least and most of RAFT" in flow and "RAFT" not in towers and "of temporal flickering" not in flow
     for shown in (flow, towers):
         assert "50 million pixels a second, as measured on" in shown and "coding of clips" not in shown
@@ -117,7 +133,7 @@ def test_finished_clips_are_reckoned_without_torch(four_clips: Path) -> None:
 
 def test_a_model_is_counted_as_it_then_runs() -> None:
     """Every product and convolution of the embedded student and teacher, on numbers and on shapes."""
-    for name, num_steps in (("world-turbo", 2), ("world-teacher", 1)):
+    for name, num_steps, guided in (("world-turbo", 2, False), ("world-teacher", 1, True)):
         entry = find_model(name)
         making = counted_once(entry, 2)
         share = num_steps / entry.setting.num_steps
@@ -128,6 +144,7 @@ def test_a_model_is_counted_as_it_then_runs() -> None:
             generator.generate(prompts, [0, 0], 0)
         assert generator.denoiser.rows == 2 * making.rows * share
         real = sum(counted.flops.values()) / 2
+        assert making.text == (1.5 if guided else 1) * counted_once(find_model("world-turbo"), 2).text
         assert (making.text + making.denoising * share + making.decode).total == pytest.approx(real, rel=0.01)
 
 
