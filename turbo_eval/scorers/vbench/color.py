@@ -19,11 +19,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from turbo_eval.records import Prompt
-from turbo_eval.scorers.base import TOO_SHORT, Clip, Features, OnEncoder, Score
+from turbo_eval.scorers.base import TOO_SHORT, Clip, Features, Score
 from turbo_eval.scorers.vbench.encoders import ObjectDetector, SeenObjects
 from turbo_eval.scorers.vbench.objects import asked_of, clip_objects
 from turbo_eval.scorers.vbench.spec import COLOR
-from turbo_eval.scorers.vbench.strict_rules import strict_id, words_of
+from turbo_eval.scorers.vbench.strict_rules import Correctable, words_of
 from turbo_train.errors import UserError
 
 GREY = ("gray", "grey")
@@ -72,16 +72,10 @@ def counts(frames: Sequence[SeenObjects], name: str, colour: str, *, strict: boo
     return shown, right
 
 
-class Color(OnEncoder[ObjectDetector]):
+class Color(Correctable[ObjectDetector]):
     """The rule over any detector that describes what it sees. Scores of VBench's own prompts lie in [0, 1]."""
 
     metric = COLOR
-
-    def __init__(self, encoder: ObjectDetector, *, strict: bool = False) -> None:
-        super().__init__(encoder)
-        self.strict = strict
-        if strict:
-            self.scorer_id = strict_id(encoder.encoder_id)
 
     def score(self, clip: Clip, features: Features) -> Score:
         """Of the clip's `middle` frames. UserError: the prompt names no colour, or no object."""

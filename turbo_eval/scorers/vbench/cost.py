@@ -19,6 +19,7 @@ from typing import NamedTuple
 from turbo_eval.scorers.vbench import operations as of
 from turbo_eval.scorers.vbench import operations_captions as captions
 from turbo_eval.scorers.vbench import spec
+from turbo_eval.scorers.vbench.encoders import LARGE_PX
 from turbo_eval.scorers.vbench.operations import NOTHING, Operations
 
 OBJECTS = 10  # a frame's, that VBench's threshold keeps
@@ -123,7 +124,7 @@ def _objects(asked: Collection[str], height: int, width: int) -> Operations:
     wanted = [name for name in ON_GRIT if name in asked]
     if not wanted:
         return NOTHING
-    apart = spec.COLOR in wanted and len(wanted) > 1 and min(height, width) > captions.LARGE_PX
+    apart = spec.COLOR in wanted and len(wanted) > 1 and min(height, width) > LARGE_PX
     one = captions.grit_frame(height, width) + captions.grit_objects(OBJECTS) + captions.grit_texts(OBJECTS, NAME_WORDS)
     described = captions.grit_texts(OBJECTS, DESCRIPTION_WORDS) if spec.COLOR in wanted else NOTHING
     return one * (2 if apart else 1) + described

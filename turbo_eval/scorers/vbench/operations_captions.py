@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from math import ceil
 
+from turbo_eval.scorers.vbench.encoders import looked_at
 from turbo_eval.scorers.vbench.operations import (
     NOTHING,
     Operations,
@@ -21,7 +22,6 @@ WIDTH, HIDDEN = 768, 3072  # of every BERT here, and of ViTDet
 WINDOW = 14  # patches
 OBJECT_TOKENS = 14**2
 PROPOSALS = 256
-LARGE_PX, SHORTER_PX = 768, 720
 PICTURE_TOKENS, PICTURE_WIDTH = 1 + 12**2, 1024  # of Tag2Text's Swin
 TAGS, TAG_TOKENS = 3429, 40
 BEAMS, BEGINNING = 3, 4  # [DEC] a picture of
@@ -29,10 +29,7 @@ BEAMS, BEGINNING = 3, 4  # [DEC] a picture of
 
 def grit_frame(height: int, width: int, proposals: int = PROPOSALS) -> Operations:
     """ViTDet, pyramid, proposals and box heads on one frame; nothing of texts."""
-    short = min(height, width)
-    if short > LARGE_PX:
-        height, width = (int(SHORTER_PX / short * side) for side in (height, width))
-    rows, columns = (2 * ceil(side / 32) for side in (height, width))
+    rows, columns = (2 * ceil(side / 32) for side in looked_at(height, width))
     return _vitdet(rows, columns) + _pyramid(rows, columns) + proposals * _boxes()
 
 

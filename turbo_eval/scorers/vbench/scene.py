@@ -15,11 +15,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-from turbo_eval.scorers.base import TOO_SHORT, Clip, Features, OnEncoder, Score
+from turbo_eval.scorers.base import TOO_SHORT, Clip, Features, Score
 from turbo_eval.scorers.vbench.auxiliary import auxiliary
 from turbo_eval.scorers.vbench.encoders import Captioner, middle_indices, squares
 from turbo_eval.scorers.vbench.spec import SCENE
-from turbo_eval.scorers.vbench.strict_rules import strict_id, words_of
+from turbo_eval.scorers.vbench.strict_rules import Correctable, words_of
 from turbo_train.errors import UserError
 
 FRAMES_A_CAPTION = 3  # VBench's beams
@@ -32,16 +32,10 @@ def says(caption: str, place: str, *, strict: bool = False) -> bool:
     return all(word in caption for word in place.split(" "))
 
 
-class Scene(OnEncoder[Captioner]):
+class Scene(Correctable[Captioner]):
     """The rule over any captioner."""
 
     metric = SCENE
-
-    def __init__(self, encoder: Captioner, *, strict: bool = False) -> None:
-        super().__init__(encoder)
-        self.strict = strict
-        if strict:
-            self.scorer_id = strict_id(encoder.encoder_id)
 
     def score(self, clip: Clip, features: Features) -> Score:
         """In [0, 1]. UserError: the prompt names no place."""

@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turbo_eval.records import Prompt
-from turbo_eval.scorers.base import TOO_SHORT, Clip, Features, OnEncoder, Score
+from turbo_eval.scorers.base import TOO_SHORT, Clip, Features, Score
 from turbo_eval.scorers.vbench.encoders import IntArray, ObjectDetector, SeenObjects
 from turbo_eval.scorers.vbench.objects import asked_of, clip_objects
 from turbo_eval.scorers.vbench.spec import SPATIAL_RELATIONSHIP
-from turbo_eval.scorers.vbench.strict_rules import strict_id
+from turbo_eval.scorers.vbench.strict_rules import Correctable
 from turbo_train.errors import UserError
 
 OVERLAP = 0.1  # IoU from which a pair's score falls
@@ -85,16 +85,10 @@ def frame_score(seen: SeenObjects, asked: tuple[str, str, str], *, strict: bool 
     return float(np.triu(pair_scores(either_N4, either_N4, relationship), 1).max(initial=0.0))
 
 
-class SpatialRelationship(OnEncoder[ObjectDetector]):
+class SpatialRelationship(Correctable[ObjectDetector]):
     """The rule over any detector. Scores lie in [0, 1]."""
 
     metric = SPATIAL_RELATIONSHIP
-
-    def __init__(self, encoder: ObjectDetector, *, strict: bool = False) -> None:
-        super().__init__(encoder)
-        self.strict = strict
-        if strict:
-            self.scorer_id = strict_id(encoder.encoder_id)
 
     def score(self, clip: Clip, features: Features) -> Score:
         """Of the clip's `middle` frames. UserError: the prompt names no two objects and their relationship."""

@@ -17,11 +17,22 @@ from __future__ import annotations
 
 import re
 
+from turbo_eval.scorers.base import E, OnEncoder
 from turbo_eval.scorers.vbench import spec
 
 STRICT = "strict"
 CORRECTED = (spec.COLOR, spec.SPATIAL_RELATIONSHIP, spec.SCENE)
 WORD = re.compile(r"[^\W_]+")
+
+
+class Correctable(OnEncoder[E]):
+    """A scorer whose rule is VBench's, or strictly the corrected one, under an id of its own."""
+
+    def __init__(self, encoder: E, *, strict: bool = False) -> None:
+        super().__init__(encoder)
+        self.strict = strict
+        if strict:
+            self.scorer_id = strict_id(encoder.encoder_id)
 
 
 def strict_id(encoder_id: str) -> str:

@@ -14,11 +14,11 @@ from tiny_grit import TinyGrit, clip, plain, write_tiny
 from torch import Tensor, nn
 from torchvision import transforms
 
-from turbo_eval.scorers.vbench.encoders import middle_indices
+from turbo_eval.scorers.vbench.encoders import looked_at, middle_indices
 from turbo_eval.scorers.vbench.encoders.backbone import MODE, Mode
 from turbo_eval.scorers.vbench.encoders.grit import detector
 from turbo_eval.scorers.vbench.encoders.grit.cascade import Detections
-from turbo_eval.scorers.vbench.encoders.grit.detector import first_of_run, looked_at, resized
+from turbo_eval.scorers.vbench.encoders.grit.detector import first_of_run, resized
 from turbo_eval.scorers.vbench.encoders.grit.net import Found, GritNet
 
 

@@ -110,7 +110,7 @@ class SeenObjects:
     captions: tuple[str, ...] = ()
 
 
-LARGE_PX = 768  # above it the short side of a frame is resized for a detector
+LARGE_PX, SHORTER_PX = 768, 720  # a detector's frame whose short side is above the first is resized to the second
 
 
 class ObjectDetector(Protocol):
@@ -136,6 +136,15 @@ class Captioner(Protocol):
 
     def captions(self, clips: Sequence[ByteArray]) -> list[list[str]]:
         """One caption of every frame of each clip, (T, side_px, side_px, C) RGB; it may be empty."""
+
+
+def looked_at(height_px: int, width_px: int) -> tuple[int, int]:
+    """The size at which a detector looks at a frame of this size (vbench 0.1.5)."""
+    short = min(height_px, width_px)
+    if short <= LARGE_PX:
+        return height_px, width_px
+    scale = SHORTER_PX / short
+    return int(scale * height_px), int(scale * width_px)
 
 
 def middle_indices(length: int, count: int) -> IntArray:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from turbo_eval.scorers.vbench.encoders import LARGE_PX, ByteArray, SeenObjects
+from turbo_eval.scorers.vbench.encoders import ByteArray, SeenObjects, looked_at
 from turbo_eval.scorers.vbench.encoders.backbone import MODE, Backbone, Mode, rows_of
 from turbo_eval.scorers.vbench.encoders.grit.cascade import OBJECT_SIDE
 from turbo_eval.scorers.vbench.encoders.grit.net import Found, GritSizes, build_grit
@@ -30,7 +30,6 @@ ROW = "grit/grit_b_densecap_objectdet.pth"
 VOCABULARY = "bert-base-uncased/vocab.txt"
 NAME_IT, DESCRIBE_IT = 101, 104  # begin tokens of the tasks ObjectDet and DenseCap
 ROWS_ON_CPU = 4  # of 512x320 px, ten boxes each: 2, 4, 8 frames take 3.7, 3.1, 3.1 s a frame, 2.1, 2.4, 3.0 GB
-SHORTER_PX = 720  # the short side of what is resized
 
 
 class Grit(Backbone):
@@ -96,15 +95,6 @@ def first_of_run(clip_THWC: ByteArray) -> list[int]:
         same = number > 0 and np.array_equal(frame, clip_THWC[number - 1])
         firsts.append(firsts[-1] if same else number)
     return firsts
-
-
-def looked_at(height_px: int, width_px: int) -> tuple[int, int]:
-    """The size at which a frame of this size is looked at."""
-    short = min(height_px, width_px)
-    if short <= LARGE_PX:
-        return height_px, width_px
-    scale = SHORTER_PX / short
-    return int(scale * height_px), int(scale * width_px)
 
 
 def resized(frames_NHWC: ByteArray, as_bytes: bool, device: str) -> Tensor:
