@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from turbo_train.assembly import Parts, frozen_dtype, put_together, with_clip
 from turbo_train.config import TrainConfig
 from turbo_train.cost_networks import shaped_reward, shaped_teacher
-from turbo_train.counted import Counted, Phase, size_bytes
 from turbo_train.draws import Draws
+from turbo_train.nets.counted import Counted, Phase, size_bytes
 from turbo_train.nets.student import trainable_weights
 from turbo_train.nets.videocrafter2.checkpoint import CheckpointConfig
 from turbo_train.rewards.base import RewardModel

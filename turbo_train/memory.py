@@ -26,10 +26,10 @@ from torch.utils.checkpoint import checkpoint
 from turbo_train.assembly import Parts, assemble
 from turbo_train.config import TrainConfig
 from turbo_train.cost import shaped_parts, weights_of, zero_gradients
-from turbo_train.counted import Counted
 from turbo_train.diffusion.guidance import guidance_embedding
 from turbo_train.draws import Draws
 from turbo_train.errors import UserError
+from turbo_train.nets.counted import Counted
 from turbo_train.nets.model import Model
 from turbo_train.nets.student import trainable_weights
 from turbo_train.presets import find_preset

@@ -31,8 +31,8 @@ from turbo_eval.scorers.vbench.spec import OBJECT_CLASS, SCENE, TEMPORAL_FLICKER
 from turbo_eval.suites import load_suite
 from turbo_eval.units import Plan
 from turbo_eval.vbench_suite import vbench_prompts
-from turbo_train.counted import Counted
 from turbo_train.errors import UserError
+from turbo_train.nets.counted import Counted
 from turbo_train.video_io import read_video
 
 CLIPS = Path(__file__).parent.parent / "golden" / "vbench"

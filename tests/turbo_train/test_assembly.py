@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from turbo_train.assembly import Parts, assemble
 from turbo_train.config import TrainConfig
 from turbo_train.cost import cost_of, weights_of
-from turbo_train.counted import size_bytes
 from turbo_train.draws import draw
+from turbo_train.nets.counted import size_bytes
 from turbo_train.nets.student import trainable_weights
 from turbo_train.nets.unet_denoiser import unet_denoiser_of
 from turbo_train.step import Batch, train_step

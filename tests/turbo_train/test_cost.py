@@ -19,8 +19,8 @@ from turbo_train.config import TrainConfig, parse_reward
 from turbo_train.cost import Cost, cost_of, run_step, weights_of, zero_gradients
 from turbo_train.cost_networks import shaped_reward, shaped_teacher
 from turbo_train.cost_report import modes_of
-from turbo_train.counted import Counted, size_bytes
 from turbo_train.draws import draw
+from turbo_train.nets.counted import Counted, size_bytes
 from turbo_train.nets.student import trainable_weights
 from turbo_train.nets.unet_denoiser import unet_denoiser_of
 from turbo_train.presets import find_preset

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from turbo_train.assembly import Parts, assemble
 from turbo_train.cli import app
-from turbo_train.counted import Counted
 from turbo_train.errors import UserError
 from turbo_train.memory import WORLD, Chain, Inputs, check_steps, inputs_of, measure_world, reward_loss, shapes_of
+from turbo_train.nets.counted import Counted
 from turbo_train.nets.student import trainable_weights
 
 

@@ -7,19 +7,16 @@ Students' LoRA is merged before a run, so that a student's call costs what its t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from turbo_eval.generators.latent import fitted
 from turbo_eval.model_table import ModelEntry
 from turbo_eval.scorers.vbench.cost import ClipShape
-from turbo_eval.scorers.vbench.operations import NOTHING, Operations
+from turbo_eval.scorers.vbench.operations import Operations
 from turbo_train.errors import UserError
+from turbo_train.nets.counted import Counted
 from turbo_train.nets.model import Model
 from turbo_train.nets.shaped import shaped_folder, shaped_modelscope, shaped_videocrafter2
 from turbo_train.nets.source import Source
@@ -55,40 +52,24 @@ def making_of(entry: ModelEntry, batch: int) -> Making:
         if setting.sampler == "consistency":
             denoiser = unet_denoiser_of(model).empty(TIME_COND_DIM, None)
             conditions["timestep_cond_BE"] = torch.empty(1, TIME_COND_DIM)
-        with Count() as text:
+        with Counted() as text:
             context = model.text([""])
-        with Count() as call:
+        with Counted() as call:
             denoiser(latents, time, context, fps=model.fps, **conditions)
-        with Count() as frame:
+        with Counted() as frame:
             model.vae.decode(latents[:, :, :1])
     guided = setting.sampler == "ddim" and setting.guidance_scale != 1
     rows = setting.num_steps * (2 if guided else 1)
     texts = 1 + 1 / batch if setting.sampler == "ddim" else 1.0
     pixels = model.vae.factor
     shape = ClipShape(frames, height * pixels, width * pixels, float(setting.fps or model.fps))
-    return Making(shape, rows, text.found * texts, call.found * rows, frame.found * frames)
+    counts = (operations_of(text) * texts, operations_of(call) * rows, operations_of(frame) * frames)
+    return Making(shape, rows, *counts)
 
 
-class Count(TorchDispatchMode):
-    """Of what is computed inside: `found`. On the meta device and inside of `torch.no_grad()`, not of inference mode.
-
-    By torch's own formulas, without its tree of modules, which takes longer than the networks.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.found = NOTHING
-
-    def __torch_dispatch__(
-        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), options: Mapping[str, Any] | None = None
-    ) -> Any:
-        options = options or {}
-        out = function(*arguments, **options)
-        if formula := flop_registry.get(function.overloadpacket):
-            count = float(formula(*arguments, **options, out_val=out))
-            convolution = function.overloadpacket is torch.ops.aten.convolution
-            self.found += Operations(convolutions=count) if convolution else Operations(count)
-        return out
+def operations_of(counted: Counted) -> Operations:
+    """Of what was computed inside. On the meta device and inside of `torch.no_grad()`, not of inference mode."""
+    return Operations(float(counted.flops.total() - counted.convolutions), float(counted.convolutions))
 
 
 def _shaped(entry: ModelEntry, source: Source) -> Model:

@@ -7,8 +7,8 @@ import warnings
 import pytest
 import torch
 
-from turbo_train.counted import Counted
 from turbo_train.errors import UserError
+from turbo_train.nets.counted import Counted
 from turbo_train.rewards.base import BadFrames, RewardModel
 from turbo_train.rewards.table import REWARDS, load_reward
 

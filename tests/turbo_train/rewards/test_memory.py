@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from turbo_train.counted import Counted
+from turbo_train.nets.counted import Counted
 from turbo_train.rewards.base import RewardModel
 from turbo_train.rewards.table import load_reward
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from tiny_rewards import SMALL_CLIP, SMALL_VICLIP, Files, write_small
 
-from turbo_train.counted import Counted
 from turbo_train.errors import UserError
+from turbo_train.nets.counted import Counted
 from turbo_train.nets.tensor_files import read_tensors
 from turbo_train.rewards.base import RewardModel
 from turbo_train.rewards.openclip import VIT_H_14, new_clip

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.models.optical_flow import raft_large
 
-from turbo_eval.generators.cost import Count
+from turbo_eval.generators.cost import operations_of
 from turbo_eval.scorers.vbench import operations as of
 from turbo_eval.scorers.vbench import operations_captions as captions
 from turbo_eval.scorers.vbench.encoders.amt_net import AmtNet
@@ -30,6 +30,7 @@ from turbo_eval.scorers.vbench.encoders.transforms import clip_transform, dino_t
 from turbo_eval.scorers.vbench.encoders.umt_net import UmtNet
 from turbo_eval.scorers.vbench.encoders.vit_blocks import quicken_clip, quicken_timm
 from turbo_eval.scorers.vbench.operations import Operations
+from turbo_train.nets.counted import Counted
 from turbo_train.rewards.viclip import VICLIP_L_14
 from turbo_train.rewards.viclip_net import new_viclip
 
@@ -80,9 +81,9 @@ def amt() -> Any:
 
 
 def assert_counted(compute: Callable[[], object], formula: Operations) -> None:
-    with Count() as count:
+    with Counted() as count:
         compute()
-    real = count.found
+    real = operations_of(count)
     assert formula.products == pytest.approx(real.products, rel=1e-9)
     assert formula.convolutions == pytest.approx(real.convolutions, rel=1e-9)
     assert formula.total
@@ -165,7 +166,7 @@ def test_the_captioner() -> None:
 def test_a_caption_by_beam_search(words: int) -> None:
     """The search runs on numbers, with its own shapes; the decoder on shapes alone."""
     net = tag2text()
-    with Count() as memory:
+    with Counted() as memory:
         write = net.text_decoder.about(torch.empty(1, captions.TAG_TOKENS, 768))
     rules = BeamRules(end=0, min_length=captions.BEGINNING + words + 1, max_length=captions.BEGINNING + words + 1)
     calls = []
@@ -177,7 +178,9 @@ def test_a_caption_by_beam_search(words: int) -> None:
 
     with torch.device("cpu"):
         beam_search(step, torch.ones(1, captions.BEGINNING, dtype=torch.int64), rules)
-    with Count() as real:
+    with Counted() as real:
         for call in calls:
             write(*call)
-    assert captions.tag2text_caption(words).total == pytest.approx(real.found.total + memory.found.total, rel=1e-9)
+    assert captions.tag2text_caption(words).total == pytest.approx(
+        operations_of(real).total + operations_of(memory).total, rel=1e-9
+    )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from turbo_train.counted import Counted
 from turbo_train.errors import UserError
+from turbo_train.nets.counted import Counted
 from turbo_train.rewards.base import VideoReward
 from turbo_train.rewards.internvideo2.model import InternVideo2Model
 from turbo_train.rewards.preprocess import IMAGENET_MEAN, IMAGENET_STD

@@ -45,7 +45,7 @@ _FORMULAS: dict[Any, Any] = {
 class Counted(TorchDispatchMode):
     """Counts what happens inside the `with` block, by the part that is named at the time.
 
-    flops: (part, phase) -> number. now, peak: bytes alive, of storages made inside; alive: by part that made them;
+    flops: (part, phase) -> number; convolutions: how much of all of it they are. now, peak: bytes alive, of storages made inside; alive: by part that made them;
     at_peak: `alive` when the peak was reached. Tensors in `without` (weights) are never counted, nor are their views;
     other tensors from outside are, from the first view of them on.
     """
@@ -53,6 +53,7 @@ class Counted(TorchDispatchMode):
     def __init__(self, without: Iterable[Tensor] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.flops: Counter[tuple[str, Phase]] = Counter()
+        self.convolutions = 0
         self.alive: Counter[str] = Counter()
         self.at_peak: Mapping[str, int] = {}
         self.now = self.peak = 0
@@ -96,7 +97,9 @@ class Counted(TorchDispatchMode):
         options = options or {}
         out = function(*arguments, **options)
         if formula := _FORMULAS.get(function.overloadpacket):
-            self.flops[self.part, self.phase] += formula(*arguments, **options, out_val=out)
+            count = formula(*arguments, **options, out_val=out)
+            self.flops[self.part, self.phase] += count
+            self.convolutions += count if function.overloadpacket is _ATEN.convolution else 0
         for value in tree_leaves(out):
             if isinstance(value, Tensor):
                 self._count(value.untyped_storage())
