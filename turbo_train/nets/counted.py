@@ -45,9 +45,9 @@ _FORMULAS: dict[Any, Any] = {
 class Counted(TorchDispatchMode):
     """Counts what happens inside the `with` block, by the part that is named at the time.
 
-    flops: (part, phase) -> number; convolutions: how much of all of it they are. now, peak: bytes alive, of storages made inside; alive: by part that made them;
-    at_peak: `alive` when the peak was reached. Tensors in `without` (weights) are never counted, nor are their views;
-    other tensors from outside are, from the first view of them on.
+    flops: (part, phase) -> number; convolutions: how many of all of them. now, peak: bytes alive, of storages
+    made inside; alive: by part that made them; at_peak: `alive` when the peak was reached. Tensors in `without`
+    (weights) are never counted, nor are their views; other tensors from outside are, from the first view of them on.
     """
 
     def __init__(self, without: Iterable[Tensor] = ()) -> None:
