@@ -1,0 +1,1 @@
+"""Which command times models? Parsing and printing only; its work lies in speed_run.py."""

@@ -1,0 +1,1 @@
+"""What does `turbo-eval speed` do? Load, warm up, measure interleaved, judge, write."""
