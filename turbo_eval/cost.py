@@ -18,7 +18,6 @@ from turbo_eval.encoder_choice import encoders_of
 from turbo_eval.gpus import Machine, Rate
 from turbo_eval.manifest import Scope
 from turbo_eval.outlined import outlined
-from turbo_eval.pipeline import BATCH
 from turbo_eval.prompt_suite import Suite
 from turbo_eval.scorers.registry import VBENCH, metric_names
 from turbo_eval.scorers.vbench import spec
@@ -103,7 +102,7 @@ def _cost_of(request: Request, contestant: Contestant, plan: Plan, scored: bool,
     if contestant.entry is not None:
         from turbo_eval.generators.cost import making_of
 
-        making = making_of(contestant.entry, request.batch or BATCH)
+        making = making_of(contestant.entry)
         rate = machine.rate(contestant.entry.setting.dtype)
         bases["making"] = rate.basis
         asked = made_clips(request, plan, making.shape)

@@ -7,7 +7,6 @@ Order of work: what nobody holds first; then it waits for what others hold, in c
 
 from __future__ import annotations
 
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from turbo_eval.clip_files import NewClip, Published
 from turbo_eval.decode_ahead import DecodeAhead
 from turbo_eval.disk import MARGIN, check_room
 from turbo_eval.durable import sha256_of, writer
+from turbo_eval.generators.out_of_memory import is_out_of_memory
 from turbo_eval.leases import Lease, Session
 from turbo_eval.pipeline import Job
 from turbo_eval.records import ClipId, Prompt
@@ -35,7 +35,6 @@ T = TypeVar("T")
 IMPORT, NO_FILE = "import", "no file"
 ATTEMPTS = 3  # the first and two more
 SYSTEMATIC = 3  # so many micro-batches failing one after the other are no accident
-CPU_ALLOCATOR = "DefaultCPUAllocator: "
 WAIT_S = (0.05, 2.0)  # between two looks at what others hold: at first, at most
 ENCODED_SHARE = 0.5  # of the raw frames: a guess for the first clips; afterwards their own mean is known
 
@@ -167,7 +166,7 @@ class Worker:
                 if attempt == ATTEMPTS:
                     self._give_up(unit, stage_name, error)
                     return None
-                if _is_out_of_memory(error):
+                if is_out_of_memory(error):
                     self._relieve(unit, stage_name, attempt)
             else:
                 self._failed_in_row[stage_name] = 0
@@ -265,13 +264,6 @@ def _frames(published: Sequence[Published]) -> dict[str, Video]:
 def _short(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    torch = sys.modules.get("torch")
-    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and CPU_ALLOCATOR in str(error)  # torch has no class for it
 
 
 def check_sources(job: Job) -> None:

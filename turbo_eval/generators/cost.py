@@ -2,6 +2,7 @@
 
 text -> context; steps of the denoiser (two rows each for a teacher with guidance); latents -> frames. What is counted:
 scorers/vbench/operations.py. The networks are built on the meta device (turbo_train/nets/shaped.py) and called once.
+The empty text of a teacher's guidance is encoded once for all clips, and not counted.
 Students' LoRA is merged before a run, so that a student's call costs what its teacher's does, but for one small layer.
 """
 
@@ -35,15 +36,15 @@ class Making:
     decode: Operations
 
 
-def making_of(entry: ModelEntry, batch: int) -> Making:
-    """What a clip of the model costs. batch: clips that share the empty text of a teacher's guidance.
+def making_of(entry: ModelEntry) -> Making:
+    """What a clip of the model costs.
 
     UserError: a model whose sizes nobody knows before its files are there, or a size that it cannot make.
     """
     assert entry.source is not None
     setting = entry.setting
     with torch.device("meta"), torch.no_grad():
-        model = fitted(_shaped(entry, entry.source), setting)
+        model = fitted(shaped_teacher(entry, entry.source), setting)
         channels, frames, height, width = model.latent_shape
         latents = torch.empty(1, channels, frames, height, width)
         time = torch.zeros(1, dtype=torch.int64)
@@ -60,10 +61,9 @@ def making_of(entry: ModelEntry, batch: int) -> Making:
             model.vae.decode(latents[:, :, :1])
     guided = setting.sampler == "ddim" and setting.guidance_scale != 1
     rows = setting.num_steps * (2 if guided else 1)
-    texts = 1 + 1 / batch if setting.sampler == "ddim" else 1.0
     pixels = model.vae.factor
     shape = ClipShape(frames, height * pixels, width * pixels, float(setting.fps or model.fps))
-    counts = (operations_of(text) * texts, operations_of(call) * rows, operations_of(frame) * frames)
+    counts = (operations_of(text), operations_of(call) * rows, operations_of(frame) * frames)
     return Making(shape, rows, *counts)
 
 
@@ -72,8 +72,11 @@ def operations_of(counted: Counted) -> Operations:
     return Operations(float(counted.flops.total() - counted.convolutions), float(counted.convolutions))
 
 
-def _shaped(entry: ModelEntry, source: Source) -> Model:
-    """The teacher at the root of a model, with the clip format that its recipe states."""
+def shaped_teacher(entry: ModelEntry, source: Source) -> Model:
+    """The teacher at the root of a model, with the clip format that its recipe states, as nets/shaped.py makes it.
+
+    UserError: as making_of's.
+    """
     while source.base is not None:
         source = source.base
     if source.layout == "videocrafter2":

@@ -2,15 +2,17 @@
 
 text -> context; noise of (seed, prompt_id, sample_index) -> sampler -> latents -> VAE -> uint8 frames.
 A forward pass always has `batch` clips: a short last group is filled up by repeating its last clip, so a clip does
-not depend on which others were still missing. Texts are encoded one at a time for the same reason.
+not depend on which others were still missing. Texts are encoded one at a time for the same reason; the empty text of a
+teacher's guidance, which is the same for all clips, once.
 Differs: T2V-Turbo's script truncates when it writes 8-bit frames; here they are rounded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 
 from turbo_eval.generators.base import Frames
 from turbo_eval.records import Prompt
+from turbo_eval.timing.record import DECODE, FIRST, REMAINING, TEXT
 from turbo_train.errors import UserError
 from turbo_train.nets.load import load_model
 from turbo_train.nets.model import Model
@@ -27,6 +30,9 @@ from turbo_train.sampling.consistency import sample_consistency
 from turbo_train.sampling.ddim import sample_ddim
 from turbo_train.sampling.noise import StepNoise, clip_noise
 from turbo_train.sampling.setting import Setting
+
+Mark = Callable[[str | None], None]
+"""Told which stage of timing/record.py begins now; None: none."""
 
 
 class CountedDenoiser:
@@ -98,36 +104,59 @@ class LatentGenerator:
         return LatentGenerator(bare, self.setting, batch=1)
 
     @torch.no_grad()
-    def generate(self, prompts: Sequence[Prompt], sample_indices: Sequence[int], seed: int) -> list[Frames]:
-        """One (T, H, W, 3) uint8 array for each pair of prompt and sample index, in order."""
+    def generate(
+        self, prompts: Sequence[Prompt], sample_indices: Sequence[int], seed: int, mark: Mark = lambda stage: None
+    ) -> list[Frames]:
+        """One (T, H, W, 3) uint8 array for each pair of prompt and sample index, in order.
+
+        mark: told of the stages of each forward pass as they begin, and of the end of the last.
+        """
         wanted = list(zip(prompts, sample_indices, strict=True))
         frames: list[Frames] = []
         for start in range(0, len(wanted), self._batch):
             group = wanted[start : start + self._batch]
             padded = group + group[-1:] * (self._batch - len(group))
-            frames += self._forward(padded, seed)[: len(group)]
+            frames += self._forward(padded, seed, mark)[: len(group)]
         return frames
 
-    def _forward(self, group: Sequence[tuple[Prompt, int]], seed: int) -> list[Frames]:
+    def _forward(self, group: Sequence[tuple[Prompt, int]], seed: int, mark: Mark) -> list[Frames]:
+        mark(TEXT)
         context = torch.cat([self.model.text([prompt.prompt]) for prompt, _ in group])
+        empty = self._empty_text if self.setting.sampler == "ddim" else context
+        mark(FIRST)
         noise = self._noise(group, seed, "initial").to(context.device)
-        z_0 = self._sample(context, noise, lambda k: self._noise(group, seed, f"step-{k}").to(context.device))
+        z_0 = self._sample(
+            context, empty, noise, lambda k: self._noise(group, seed, f"step-{k}").to(context.device), mark
+        )
+        mark(DECODE)
         with self._off_device(context.device):
-            return list(to_uint8(self.model.vae.decode(z_0)))
+            frames = to_uint8(self.model.vae.decode(z_0))
+        mark(None)
+        return list(frames)
 
-    def _sample(self, context: Tensor, noise: Tensor, step_noise: StepNoise) -> Tensor:
+    @cached_property
+    def _empty_text(self) -> Tensor:
+        return self.model.text([""])
+
+    def _sample(self, context: Tensor, empty: Tensor, noise: Tensor, step_noise: StepNoise, mark: Mark) -> Tensor:
         chosen = self.setting
         steps, scale = chosen.num_steps, chosen.guidance_scale
+
+        def on_step(done: int, z: Tensor) -> None:
+            if done == 1 and steps > 1:
+                mark(REMAINING)
+
         if chosen.sampler == "ddim":
             return sample_ddim(
                 self.model,
                 context,
-                self.model.text([""]),
+                empty,
                 noise,
                 num_steps=steps,
                 guidance_scale=scale,
                 eta=chosen.eta,
                 step_noise=step_noise,
+                on_step=on_step,
             )
         return sample_consistency(
             self.model,
@@ -139,6 +168,7 @@ class LatentGenerator:
             origin_steps=chosen.origin_steps,
             motion_gs=chosen.motion_gs,
             motion_percentage=chosen.motion_percentage,
+            on_step=on_step,
         )
 
     @contextmanager

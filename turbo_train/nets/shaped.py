@@ -50,7 +50,8 @@ class ShapedText(nn.Module):
 
     def forward(self, texts: Sequence[str]) -> Tensor:
         """(B, L, D)."""
-        return self.of_ids(torch.zeros(len(texts), self.length, dtype=torch.int64))
+        device = next(self.net.parameters()).device
+        return self.of_ids(torch.zeros(len(texts), self.length, dtype=torch.int64, device=device))
 
 
 def shaped_videocrafter2(sizes: CheckpointConfig | None = None, path: Path = Path("vc2")) -> Model:
@@ -82,7 +83,7 @@ def shaped_folder(folder: Path) -> Model:
     denoiser = ModelScopeDenoiser(unet, scheduler.prediction_type)
     shape = (int(unet.config["in_channels"]), clip.frames, int(height), int(width))
     made = _model(folder.name, denoiser, vae, _clip_text(text), shape, clip.fps, folder)
-    return replace(made, schedule=scheduler.schedule)
+    return replace(made, schedule=scheduler.schedule, spacing=scheduler.spacing)
 
 
 def _clip_text(net: CLIPTextModel) -> ShapedText:

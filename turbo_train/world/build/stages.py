@@ -1,7 +1,7 @@
 """In which order is the world made, and what is written? `turbo-train world build`.
 
-vae -> teacher -> (reward_image, reward_video, judge_image, judge_video) -> measure. Students are made from these by the
-training loop: `turbo-train run --preset world-turbo`.
+vae -> teacher -> (tiny_vae, reward_image, reward_video, judge_image, judge_video) -> measure. Students are made from
+these by the training loop: `turbo-train run --preset world-turbo`.
 A stage that is finished has its entry in built.json, which also says how each network was made and how good it is.
 """
 
@@ -19,7 +19,8 @@ from diffusers import AutoencoderKL
 from turbo_train.errors import UserError, near
 from turbo_train.nets.source import ClipFormat
 from turbo_train.nets.teacher import load_teacher, save_teacher
-from turbo_train.world.build import contrastive, measure, teacher, vae
+from turbo_train.nets.vae import FrameVAE
+from turbo_train.world.build import contrastive, measure, teacher, tiny_vae, vae
 from turbo_train.world.build.fit import Report
 from turbo_train.world.scene import FPS, FRAMES
 from turbo_train.world.tokenizer import build_tokenizer
@@ -28,7 +29,7 @@ RECORD = "built.json"
 SCHEMA_VERSION = 1
 GUIDANCE_GRID = (1.0, 2.0, 3.0, 5.0)  # imagen_cfg's convention, tried on the validation triples
 TEACHER_STEPS, FEW_STEPS = 50, 4
-STAGES = ("vae", "teacher", *contrastive.MODELS, "measure")
+STAGES = ("vae", "teacher", "tiny_vae", *contrastive.MODELS, "measure")
 StageReport = Callable[[str, int, int, Any], None]
 
 
@@ -77,7 +78,7 @@ def build(
         if name in contrastive.MODELS:
             _contrastive(name, out, work, tell)
         else:
-            {"vae": _vae, "teacher": _teacher, "measure": _measure}[name](out, work, tell)
+            {"vae": _vae, "teacher": _teacher, "tiny_vae": _tiny_vae, "measure": _measure}[name](out, work, tell)
     return tuple(wanted)
 
 
@@ -130,6 +131,20 @@ def _choose_guidance(out: Path) -> dict[str, Any]:
         rows[scale] = measure.oracle_accuracy(made)
     best = max(rows, key=lambda scale: (rows[scale]["all"], -scale))
     return {"guidance_scale": best, "validation": {str(scale): row for scale, row in rows.items()}}
+
+
+def _tiny_vae(out: Path, work: Path, report: Report) -> None:
+    full = load_teacher(out / "teacher").vae
+    assert isinstance(full, FrameVAE)
+    made, figures = tiny_vae.train_tiny_vae(full, work / "tiny_vae", report)
+    made.half().save_pretrained(out / "tiny_vae")
+    entry = {
+        "fit": asdict(tiny_vae.PLAN),
+        "batch_frames": tiny_vae.BATCH_FRAMES,
+        "noise_std": tiny_vae.NOISE_STD,
+        "true_frames_weight": tiny_vae.TRUE_FRAMES_WEIGHT,
+    }
+    _note(out, "tiny_vae", entry | figures)
 
 
 def _contrastive(name: str, out: Path, work: Path, report: Report) -> None:

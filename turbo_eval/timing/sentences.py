@@ -1,0 +1,134 @@
+"""What does a timing say in plain sentences? Speed-ups, verdicts, what ended it and how small a change it could find."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+
+from turbo_eval.timing.cells import MARK, batches, label, significant
+from turbo_eval.timing.intervals import coefficient_of_variation
+from turbo_eval.timing.power import smallest_found
+from turbo_eval.timing.record import WALL, Difference, Ratio, Recipe, SpeedRecord, SpeedRow, SpeedUp, fingerprint
+
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A heading and its sentences; warns: whether they tell of something wrong."""
+
+    title: str
+    lines: tuple[str, ...]
+    warns: bool = False
+
+
+def paragraphs(record: SpeedRecord, comparison: tuple[str, ...] = ()) -> tuple[Paragraph, ...]:
+    """In the order in which they are printed; those with nothing to say left out. comparison: with a baseline."""
+    rows = {row.name: row for row in record.rows}
+    found = (
+        Paragraph(f"INVALID ({MARK.strip()}), not to be quoted", tuple(_reasons(record)), warns=True),
+        Paragraph("speed-up, ratio of medians [95 % interval]", tuple(speed_up(s, rows) for s in record.speed_ups)),
+        Paragraph("difference of the clips", tuple(_differences(record))),
+        Paragraph("compared with the baseline", comparison),
+        Paragraph("how it was measured", tuple(_method(record))),
+        Paragraph("notes", tuple(_notes(record))),
+    )
+    return tuple(paragraph for paragraph in found if paragraph.lines)
+
+
+def recipe_line(record: SpeedRecord) -> str:
+    """What all rows have in common, such as `8 frames of 32x32 px, float32; 1 clip in a call; full VAE`."""
+    recipes = [row.recipe for row in record.rows]
+    if not recipes:
+        return "no row"
+    kinds, chosen = (tuple(dict.fromkeys(map(said, recipes))) for said in (_clip, _options))
+    batch = batches(record)
+    calls = f"{batch[0]} {'clip' if batch[0] == 1 else 'clips'} in a call"
+    said = [" and ".join(kinds), *([calls] if len(batch) == 1 else []), *(chosen if len(chosen) == 1 else [])]
+    return "; ".join(said)
+
+
+def speed_up(found: SpeedUp, rows: Mapping[str, SpeedRow]) -> str:
+    """`a is 17.3x [16.8, 17.7] as fast as b end to end and 24.0x [23.4, 24.7] in denoising; network calls 25x`."""
+    names = [label(rows[name]) if name in rows else name for name in (found.row, found.against)]
+    calls = [rows[name].network_calls for name in (found.row, found.against) if name in rows]
+    counted = " ({} against {})".format(*calls) if len(calls) == 2 else ""
+    ends = f"{_ratio(found.end_to_end)} as fast as {names[1]} end to end and {_ratio(found.denoising)} in denoising"
+    return f"{names[0]} is {ends}; network calls {found.calls:.3g}x{counted}"
+
+
+def _ratio(ratio: Ratio) -> str:
+    unsure = " (no difference found)" if ratio.low <= 1 <= ratio.high else ""
+    return "{}x [{}, {}]{}".format(*(significant(x, 3) for x in (ratio.ratio, ratio.low, ratio.high)), unsure)
+
+
+def _reasons(record: SpeedRecord) -> Iterator[str]:
+    for row in record.rows:
+        for reason in row.reasons:
+            yield f"{label(row)}: {reason.code}: {reason.text}"
+
+
+def _differences(record: SpeedRecord) -> Iterator[str]:
+    for row in record.rows:
+        if row.difference is not None:
+            yield f"{row.name} against {row.difference.than}: {_difference(row.difference)}"
+
+
+def _difference(difference: Difference) -> str:
+    if difference.psnr_db is None:
+        return "equal in every pixel"
+    levels = f"{difference.max_levels} of 255 levels at most, {significant(difference.mean_levels, 2)} on average"
+    return f"{levels}, PSNR {difference.psnr_db:.1f} dB"
+
+
+def _method(record: SpeedRecord) -> Iterator[str]:
+    yield "runs interleaved (a, b, ..., b, a); stages and wall clock from text to finished files"
+    options = _by({row.name: _options(row.recipe) for row in record.rows})
+    yield from (f"{said}: {', '.join(names)}" for said, names in options.items() if len(options) > 1)
+    ends = _by({row.name: row.stopped_by for row in record.rows})
+    for end, names in ends.items():
+        yield f"ended by: {end}" + (f" ({', '.join(names)})" if len(ends) > 1 else "")
+    if small := list(_smallest(record)):
+        yield f"slow-downs found with {100 * POWER:.0f} % power from: {', '.join(small)}"
+    calls = [min(row.runs_s[WALL]) for row in record.rows if row.runs_s[WALL]]
+    if calls:
+        share = 100 * record.harness_s / min(calls)
+        yield f"measuring adds {significant(1e6 * record.harness_s, 2)} us to a call: {significant(share, 2)} % of the shortest"
+    rates = [f"{significant(rate, 3)} TFLOP/s in {dtype}" for dtype, rate in record.rates.matmul_tflops.items()]
+    yield f"this machine reached: matmul {', '.join(rates) or '-'}; copy {significant(record.rates.copy_gb_s, 3)} GB/s"
+    for name, fields in (("hardware", record.hardware), ("software", record.software)):
+        said = ", ".join(f"{key} {value}" for key, value in fields.items())
+        yield f"{name} {fingerprint(fields)}: {said}"
+
+
+def _by(said: Mapping[str, str]) -> dict[str, list[str]]:
+    """What is said -> of whom."""
+    found: dict[str, list[str]] = {}
+    for name, text in said.items():
+        found.setdefault(text, []).append(name)
+    return found
+
+
+def _smallest(record: SpeedRecord) -> Iterator[str]:
+    for row in record.rows:
+        runs = row.runs_s[WALL]
+        if len(runs) > 1:
+            found = smallest_found(coefficient_of_variation(runs), len(runs), POWER)
+            yield f"{label(row)} {significant(100 * found, 2)} %"
+
+
+def _notes(record: SpeedRecord) -> Iterator[str]:
+    yield from record.notes
+    for row in record.rows:
+        yield from (f"{row.name}: {note}" for note in row.notes)
+
+
+def _clip(recipe: Recipe) -> str:
+    return f"{recipe.frames} frames of {recipe.height_px}x{recipe.width_px} px, {recipe.dtype}"
+
+
+def _options(recipe: Recipe) -> str:
+    fields = asdict(recipe)
+    on = [f"compile {recipe.compile}"] * (recipe.compile != "off")
+    on += [name.replace("_", " ") for name in ("cuda_graphs", "channels_last", "cached_text") if fields[name]]
+    return ", ".join([*on, f"{recipe.decode_frames} frames decoded at a time", f"{recipe.vae} VAE"])
