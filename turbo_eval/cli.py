@@ -17,6 +17,7 @@ from turbo_eval.cli_lineup import lineup
 from turbo_eval.cli_parity import parity
 from turbo_eval.cli_rewards import print_outcome, require_few, rewards
 from turbo_eval.cli_runs import runs
+from turbo_eval.cli_speed import speed
 from turbo_eval.cli_weights import weights
 from turbo_eval.contestants import Request
 from turbo_eval.gpus import CPU, Machine
@@ -93,10 +94,8 @@ def _vbench(request: Request, as_json: bool) -> None:
     print_outcome(run_vbench, request, as_json)
 
 
-app.command()(rewards)
-app.command()(lineup)
-app.command()(curves)
-app.command()(parity)
+for command in (rewards, lineup, curves, parity, speed):
+    app.command()(command)
 
 
 @app.command()

@@ -7,11 +7,13 @@ ROW=MEMBER,MEMBER,...              several trainings of one recipe, by the names
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from turbo_eval.contestants import Contestant, Request, contestants_of
 from turbo_eval.lineup_numbers import Row
+from turbo_eval.model_table import ModelEntry
+from turbo_eval.models import find_model
 from turbo_eval.records import check_name
 from turbo_train.errors import UserError, near, together
 
@@ -40,7 +42,7 @@ def lineup_of(models: Sequence[str], groups: Sequence[str], baselines: Sequence[
         known = {contestant.name for contestant in found.values()}
         if text not in found and text not in known:
             try:
-                new = _contestant(text, request)  # `world-vcm` and `world-vcm:4` are one
+                new = contestant_of(text, request)  # `world-vcm` and `world-vcm:4` are one
                 found[text] = next((old for old in found.values() if old == new), new)
             except UserError as error:
                 errors.append(error)
@@ -53,13 +55,14 @@ def lineup_of(models: Sequence[str], groups: Sequence[str], baselines: Sequence[
     return Lineup(contestants, rows, tuple(_baseline(text, rows, found) for text in baselines))
 
 
-def _contestant(text: str, request: Request) -> Contestant:
+def contestant_of(text: str, request: Request, find: Callable[[str], ModelEntry] = find_model) -> Contestant:
+    """The contestant of [LABEL=]MODEL[@RECIPE][:STEPS]. find, errors: as contestants_of has them."""
     match = re.fullmatch(r"(?:([^=/\\]+)=)?(.+?)(?::([1-9]\d{0,3}))?", text)
     if match is None:
         raise UserError(found=f"{text!r} in a line-up", expected=FORM, run_next="turbo-eval list models")
     label, model, steps = match.groups()
     asked = replace(request, lineup=(), against=None, videos=None, model=model, num_steps=int(steps) if steps else None)
-    (contestant,) = contestants_of(asked)
+    (contestant,) = contestants_of(asked, find)
     return replace(contestant, name=_legal(label)) if label else contestant
 
 

@@ -23,7 +23,7 @@ from turbo_eval.report import write_lines, write_texts
 from turbo_eval.reward_table import NOTE
 from turbo_eval.scorers.groups import group_of
 from turbo_eval.screen import say
-from turbo_eval.timing.latency import CountedGenerator
+from turbo_eval.timing.latency import CountedGenerator, latency_rules
 from turbo_eval.timing.lineup_latency import (
     LineupLatency,
     measure_lineup,
@@ -31,7 +31,7 @@ from turbo_eval.timing.lineup_latency import (
     stand_ins,
     write_lineup_latency,
 )
-from turbo_eval.timing.measure import Rules
+from turbo_eval.timing.stop_rule import Rules
 from turbo_eval.vbench_table import encoder_note
 from turbo_train.rewards.table import REWARDS
 
@@ -142,7 +142,7 @@ def time_lineup(job: Job, latency_s: float) -> LineupLatency | None:
 
     def measured() -> LineupLatency:
         say(f"measuring the latency of {', '.join(timed)}, one clip at a time, about {latency_s:g} s")
-        latency = measure_lineup(load, stands_in, job.plan.prompts()[0], job.request.seed, Rules(max_s=latency_s))
+        latency = measure_lineup(load, stands_in, job.plan.prompts()[0], job.request.seed, latency_rules(latency_s))
         write_lineup_latency(job.run.folder, latency, machine)
         return latency
 

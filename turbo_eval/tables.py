@@ -21,7 +21,7 @@ FEW_PROMPTS = "no interval: too few prompts"
 
 
 class LatencySummary(Protocol):
-    """What a table needs of a timing (turbo_eval.timing.measure.Timing fits). Seconds per clip."""
+    """What a table needs of a timing (turbo_eval.timing.latency.Timing fits). Seconds per clip."""
 
     @property
     def median_s(self) -> float: ...

@@ -32,6 +32,7 @@ QUICK = {
         ["rewards", "--help"],
         ["lineup", "--help"],
         ["curves", "--help"],
+        ["speed", "--help"],
         *(["list", what] for what in ("models", "suites", "dimensions", "rewards")),
     ],
     "turbo_train": [["--help"], ["world", "build", "--help"]],

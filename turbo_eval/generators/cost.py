@@ -4,20 +4,31 @@ text -> context; steps of the denoiser (two rows each for a teacher with guidanc
 scorers/vbench/operations.py. The networks are built on the meta device (turbo_train/nets/shaped.py) and called once.
 The empty text of a teacher's guidance is encoded once for all clips, and not counted.
 Students' LoRA is merged before a run, so that a student's call costs what its teacher's does, but for one small layer.
+Weights are counted where a call uses them: no embedding table, of which it reads a few rows, and no encoder of a VAE.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import torch
+from diffusers import AutoencoderTiny
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from turbo_eval.generators.latent import fitted
 from turbo_eval.model_table import ModelEntry
 from turbo_eval.scorers.vbench.cost import ClipShape
 from turbo_eval.scorers.vbench.operations import Operations
 from turbo_train.errors import UserError
+from turbo_train.nets.cached_text import cache_text
 from turbo_train.nets.counted import Counted
+from turbo_train.nets.fast_path import FastPath
+from turbo_train.nets.folder_files import read_json
 from turbo_train.nets.model import Model
 from turbo_train.nets.shaped import shaped_folder, shaped_modelscope, shaped_videocrafter2
 from turbo_train.nets.source import Source
@@ -26,21 +37,44 @@ from turbo_train.nets.unet_denoiser import unet_denoiser_of
 
 
 @dataclass(frozen=True)
+class Weights:
+    """How many numbers one call of each network reads. step: of the denoiser, after the first."""
+
+    text: int
+    first: int
+    step: int
+    decode: int
+
+
+@dataclass(frozen=True)
 class Making:
-    """Of one clip. text: of all its texts; denoising: of all steps; decode: of all frames. rows: of the denoiser."""
+    """Of one clip. text: of its text; first, remaining: steps; decode: of all frames. rows: of the denoiser.
+
+    decode_frames: frames in one call of the decoder.
+    """
 
     shape: ClipShape
     rows: int
     text: Operations
-    denoising: Operations
+    first: Operations
+    remaining: Operations
     decode: Operations
+    weights: Weights
+    decode_frames: int
+
+    @property
+    def denoising(self) -> Operations:
+        """Of all steps."""
+        return self.first + self.remaining
 
 
-def making_of(entry: ModelEntry) -> Making:
+def making_of(entry: ModelEntry, fast: FastPath | None = None) -> Making:
     """What a clip of the model costs.
 
+    fast: a tiny VAE decodes in the VAE's place, and of cached keys and values of the text only the first step computes.
     UserError: a model whose sizes nobody knows before its files are there, or a size that it cannot make.
     """
+    fast = fast or FastPath()
     assert entry.source is not None
     setting = entry.setting
     with torch.device("meta"), torch.no_grad():
@@ -49,22 +83,64 @@ def making_of(entry: ModelEntry) -> Making:
         latents = torch.empty(1, channels, frames, height, width)
         time = torch.zeros(1, dtype=torch.int64)
         conditions = {}
-        denoiser = model.denoiser
+        denoiser: nn.Module = unet_denoiser_of(model)
         if setting.sampler == "consistency":
             denoiser = unet_denoiser_of(model).empty(TIME_COND_DIM, None)
             conditions["timestep_cond_BE"] = torch.empty(1, TIME_COND_DIM)
-        with Counted() as text:
+        if fast.cached_text:
+            denoiser = cache_text(denoiser)
+        with ReadWeights() as of_text, Counted() as text:
             context = model.text([""])
-        with Counted() as call:
+        with ReadWeights() as of_first, Counted() as first:
             denoiser(latents, time, context, fps=model.fps, **conditions)
-        with Counted() as frame:
-            model.vae.decode(latents[:, :, :1])
-    guided = setting.sampler == "ddim" and setting.guidance_scale != 1
-    rows = setting.num_steps * (2 if guided else 1)
+        of_step, step = of_first, first
+        if fast.cached_text:
+            with ReadWeights() as of_step, Counted() as step:
+                denoiser(latents, time, context, fps=model.fps, **conditions)
+        with ReadWeights() as of_decode, Counted() as frame:
+            if fast.tiny_vae is None:
+                model.vae.decode(latents[:, :, :1])
+            else:
+                shaped_tiny_vae(fast.tiny_vae).decode(latents[:, :, 0])
+    rows_of_step = 2 if setting.sampler == "ddim" and setting.guidance_scale != 1 else 1
     pixels = model.vae.factor
-    shape = ClipShape(frames, height * pixels, width * pixels, float(setting.fps or model.fps))
-    counts = (operations_of(text), operations_of(call) * rows, operations_of(frame) * frames)
-    return Making(shape, rows, *counts)
+    return Making(
+        ClipShape(frames, height * pixels, width * pixels, float(setting.fps or model.fps)),
+        setting.num_steps * rows_of_step,
+        operations_of(text),
+        operations_of(first) * rows_of_step,
+        operations_of(step) * (rows_of_step * (setting.num_steps - 1)),
+        operations_of(frame) * frames,
+        Weights(of_text.numbers, of_first.numbers, of_step.numbers, of_decode.numbers),
+        fast.decode_frames or model.vae.chunk_frames,
+    )
+
+
+def shaped_tiny_vae(folder: Path) -> AutoencoderTiny:
+    """A tiny VAE in shape alone, as its configuration describes it. UserError: one that cannot be read."""
+    return AutoencoderTiny.from_config(read_json(folder / "config.json")).eval().requires_grad_(False)
+
+
+class ReadWeights(TorchDispatchMode):
+    """Counts the numbers of the parameters that are used inside the `with` block, each once; of no embedding table."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._read: dict[int, int] = {}
+
+    @property
+    def numbers(self) -> int:
+        """In all of them."""
+        return sum(self._read.values())
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), options: Mapping[str, Any] | None = None
+    ) -> Any:
+        if function.overloadpacket is not torch.ops.aten.embedding:
+            for value in tree_leaves((arguments, options)):
+                if isinstance(value, nn.Parameter):
+                    self._read[value.untyped_storage()._cdata] = value.numel()
+        return function(*arguments, **(options or {}))
 
 
 def operations_of(counted: Counted) -> Operations:

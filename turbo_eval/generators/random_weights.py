@@ -38,7 +38,7 @@ MOTION_COND_DIM = 256  # of T2V-Turbo-v2's motion embedding (T2V-Turbo eaae323)
 def random_model(entry: ModelEntry, device: torch.device | str, seed: int = 0) -> Model:
     """The model of an entry (with its source: `outlined`) for its setting's clip, on a device, in the setting's dtype.
 
-    Each tensor is made there and in that dtype: more memory than the networks take is not needed.
+    Tensor by tensor, there and in that dtype: more memory than the networks take is not needed.
     UserError: a model whose sizes nobody knows before its files are there, or a size that it cannot make.
     """
     assert entry.source is not None
@@ -79,12 +79,12 @@ def _fill(network: nn.Module, generator: torch.Generator, dtype: torch.dtype) ->
     """Every parameter, in place of one without numbers; frozen."""
     for layer in network.modules():
         for name, shaped in layer.named_parameters(recurse=False):
-            value = torch.empty(shaped.shape, dtype=dtype, device=generator.device)
             if shaped.ndim > 1:
-                value.normal_(std=(shaped.numel() / len(shaped)) ** -0.5, generator=generator)
+                value = torch.randn(shaped.shape, generator=generator, device=generator.device)
+                value *= (shaped.numel() / len(shaped)) ** -0.5
             else:
-                value.fill_(float(name == "weight"))
-            setattr(layer, name, nn.Parameter(value, requires_grad=False))
+                value = torch.full(shaped.shape, float(name == "weight"), device=generator.device)
+            setattr(layer, name, nn.Parameter(value.to(dtype), requires_grad=False))
     if bare := [name for name, buffer in network.named_buffers() if buffer.is_meta]:
         raise AssertionError(f"buffers without numbers: {bare}")
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from turbo_eval.timing.cells import HEADS, label, significant, stages_s
 from turbo_eval.timing.intervals import median_interval
@@ -20,59 +20,91 @@ COLOURS = dict(zip(STAGES, ("#7f8c8d", "#1a5276", "#5dade2", "#e67e22", "#27ae60
 GOOD, BAD = "#1f618d", "#c0392b"
 WIDTH_IN, BAR_IN = 10.0, 0.42  # of the picture; of a row, inches
 DPI = 110
-SIDES = ((6, 4), (-6, 4), (6, -4), (-6, -4), (6, 16), (6, -16), (6, 28))  # of a point, in points
+FAR = 5
+PALE = 0.4  # opacity
+BESIDE = ((6, 4), (-6, 4), (6, -4), (-6, -4))  # of a point, in points
 
 
 def draw_stages(record: SpeedRecord) -> bytes:
     """PNG: of every row the seconds of a clip, stage by stage, and beside it each stage's share of them.
 
-    The bars are linear, so that lengths may be compared; where a teacher is twenty times as long, the shares say what
-    its students' stages are. INVALID rows are hatched.
+    Lengths are linear, so that they may be compared. Where a row is FAR times as long as another (a teacher and its
+    students) the short ones are drawn again, enlarged. INVALID rows are pale.
     """
     from matplotlib.figure import Figure
 
     rows = [row for row in record.rows if any(row.runs_s.values())]
-    figure = Figure(figsize=(WIDTH_IN, 1.5 + BAR_IN * max(2, len(rows))), dpi=DPI, layout="constrained")
-    times, shares = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
-    totals = [_bar(times, shares, place, row) for place, row in enumerate(rows)]
-    for place, total in enumerate(totals):
-        times.annotate(_time(total), (total, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
-    times.set_yticks(range(len(rows)), [label(row) for row in rows], fontsize=9)
-    times.set_ylim(len(rows) - 0.5, -0.5)
-    times.set_xlim(0, 1.16 * max(totals, default=1.0))
-    times.set_xlabel("seconds per clip, medians", fontsize=9)
-    shares.set_xlim(0, 100)
-    shares.set_xlabel("share of the stages, %", fontsize=9)
-    for axes in (times, shares):
-        axes.tick_params(labelsize=8)
+    totals = [sum(stages_s(row).get(stage, 0.0) for stage in STAGES) for row in rows]
+    longest = max(totals, default=1.0)
+    short = [total for total in totals if total * FAR <= longest]
+    limits = [longest, *([max(short)] if short else [])]
+    widths = (3.0, 2.4) if len(limits) == 1 else (2.4, 2.4, 2.2)
+    figure = Figure(figsize=(WIDTH_IN, 1.3 + BAR_IN * max(2, len(rows))), dpi=DPI, layout="constrained")
+    *panels, shares = figure.subplots(1, len(widths), sharey=True, width_ratios=widths)
+    for axes, limit in zip(panels, limits, strict=True):
+        _times(axes, rows, limit)
+        axes.set_xlabel("seconds per clip, medians" if limit == longest else "the same, enlarged", fontsize=9)
+    _shares(shares, rows)
+    names = panels[0].set_yticks(range(len(rows)), [label(row) for row in rows], fontsize=9)
+    for name, row in zip(names, rows, strict=True):
+        name.label1.set_color("black" if row.valid else BAD)
+    for axes in (*panels, shares):
+        axes.tick_params(axis="x", labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="x", alpha=0.25)
         axes.set_axisbelow(True)
-    times.tick_params(axis="y", labelsize=9)
-    figure.legend(
-        *times.get_legend_handles_labels(), loc="outside upper center", ncols=len(STAGES), fontsize=8, frameon=False
-    )
-    _stamp(figure, record)
+    _stamp(panels[0], record)
+    keys = panels[0].get_legend_handles_labels()
+    figure.legend(*keys, loc="outside upper center", ncols=len(STAGES), fontsize=8, frameon=False)
     return _png(figure)
 
 
-def _bar(times: Axes, shares: Axes, place: int, row: SpeedRow) -> float:
-    """Draws a row's stages in both panels. Returns their sum in seconds."""
-    own = stages_s(row)
-    total = sum(own.get(stage, 0.0) for stage in STAGES)
-    left = 0.0
+def _times(axes: Axes, rows: Sequence[SpeedRow], limit: float) -> None:
+    """Bars in seconds. A bar beyond the limit is cut."""
+    for place, row in enumerate(rows):
+        total = _bar(axes, place, row, 1.0)
+        cut = total > limit * (1 + 1e-9)
+        text = f"{_time(total)} >" if cut else _time(total)
+        style: dict[str, Any] = (
+            {"ha": "right", "color": "white" if row.valid else "black"} if cut else {"ha": "left", "color": "black"}
+        )
+        at, across = (1.25 * limit, -4) if cut else (total, 4)
+        axes.annotate(text, (at, place), (across, 0), textcoords="offset points", va="center", fontsize=8, **style)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(0, 1.25 * limit)
+
+
+def _shares(axes: Axes, rows: Sequence[SpeedRow]) -> None:
+    for place, row in enumerate(rows):
+        own = stages_s(row)
+        total, left = sum(own.get(stage, 0.0) for stage in STAGES), 0.0
+        _bar(axes, place, row, 100 / total if total else 0.0)
+        for stage in STAGES:
+            percent = 100 * own.get(stage, 0.0) / total if total else 0.0
+            if percent >= 8:
+                style: dict[str, Any] = {
+                    "color": "white" if row.valid else "black",
+                    "ha": "center",
+                    "va": "center",
+                    "fontsize": 8,
+                }
+                axes.text(left + percent / 2, place, f"{percent:.0f}", **style)
+            left += percent
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("share of the stages, %", fontsize=9)
+
+
+def _bar(axes: Axes, place: int, row: SpeedRow, scale: float) -> float:
+    """Draws a row's stages one after the other. Returns their sum."""
+    own, left = stages_s(row), 0.0
     for stage in STAGES:
-        length = own.get(stage, 0.0)
-        style = {"color": COLOURS[stage], "height": 0.7, "hatch": None if row.valid else "////", "edgecolor": "white"}
-        times.barh(place, length, left=left, linewidth=0.0, label=HEADS[stage] if not place else None, **style)
-        percent, before = (100 * length / total, 100 * left / total) if total else (0.0, 0.0)
-        shares.barh(place, percent, left=before, linewidth=0.0, **style)
-        if percent >= 8:
-            shares.text(
-                before + percent / 2, place, f"{percent:.0f}", ha="center", va="center", fontsize=8, color="white"
-            )
+        length = scale * own.get(stage, 0.0)
+        named = HEADS[stage] if not place else None
+        axes.barh(
+            place, length, left=left, height=0.7, color=COLOURS[stage], alpha=1 if row.valid else PALE, label=named
+        )
         left += length
-    return total
+    return left
 
 
 def _time(seconds: float) -> str:
@@ -120,7 +152,7 @@ def draw_scatter(record: SpeedRecord, quality: Quality) -> bytes:
     axes.tick_params(which="both", labelsize=8)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    _stamp(figure, record)
+    _stamp(axes, record)
     _name_all(figure, axes, points)
     return _png(figure)
 
@@ -148,40 +180,49 @@ def _errors(middle: float, low: float | None, high: float | None) -> tuple[float
 
 
 def _name_all(figure: Figure, axes: Axes, points: Sequence[_Point]) -> None:
-    """Every point's name beside it, on the side where it covers no other name and no point."""
+    """Every point's name beside it or at an end of its interval, where it covers no other name, point or interval."""
     from matplotlib.transforms import Bbox
 
     figure.draw_without_rendering()
-    centres = [axes.transData.transform((point.x, point.y)) for point in points]
-    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in centres]
+    taken = []
+    for point in points:
+        (x, y), (_, low), (_, high) = (
+            axes.transData.transform((point.x, y))
+            for y in (point.y, point.y - point.y_error[0], point.y + point.y_error[1])
+        )
+        taken += [Bbox.from_extents(x - 5, y - 5, x + 5, y + 5), Bbox.from_extents(x - 4, low, x + 4, high)]
     inside = axes.get_window_extent()
-    for own, point in enumerate(points):
-        for across, up in SIDES:
-            name = axes.annotate(
-                label(point.row),
-                (point.x, point.y),
-                xytext=(across, up),
-                textcoords="offset points",
-                ha="left" if across > 0 else "right",
-                va="bottom" if up > 0 else "top",
-                fontsize=8,
-            )
+    for point in points:
+        name = axes.annotate(
+            label(point.row), (point.x, point.y), xytext=(0, 0), textcoords="offset points", fontsize=8
+        )
+        for y, across, up, side in _places(point):
+            name.xy, name.xyann = (point.x, y), (across, up)
+            name.set(ha=side, va="bottom" if up > 0 else "top")
             box = name.get_window_extent()
-            others = [other for place, other in enumerate(taken) if place != own]
-            if (across, up) == SIDES[-1] or (_within(box, inside) and not any(box.overlaps(other) for other in others)):
-                taken.append(box)
+            if _within(box, inside) and not any(box.overlaps(other) for other in taken):
                 break
-            name.remove()
+        taken.append(box)
+
+
+def _places(point: _Point) -> Iterator[tuple[float, float, float, Literal["left", "center", "right"]]]:
+    """Where a name may stand, the best first: on which height, how far off, and which end of it is there."""
+    for across, up in BESIDE:
+        yield point.y, across, up, "left" if across > 0 else "right"
+    for y, up in ((point.y + point.y_error[1], 4), (point.y - point.y_error[0], -4)):
+        yield y, 0, up, "center"
+        yield y, -4, up, "left"
+        yield y, 4, up, "right"
 
 
 def _within(box: BboxBase, whole: BboxBase) -> bool:
     return box.x0 >= whole.x0 and box.x1 <= whole.x1 and box.y0 >= whole.y0 and box.y1 <= whole.y1
 
 
-def _stamp(figure: Figure, record: SpeedRecord) -> None:
-    """What has to stand in every output, over the picture."""
+def _stamp(axes: Axes, record: SpeedRecord) -> None:
+    """What has to stand in every output, over the panel."""
     if record.stamp:
-        figure.suptitle(record.stamp, fontsize=9, color=BAD)
+        axes.set_title(record.stamp, fontsize=9, color=BAD, loc="left")
 
 
 def _png(figure: Figure) -> bytes:

@@ -1,8 +1,8 @@
 """How long does one clip take each model, and how many times through its network does it go?
 
 Measured apart from the run's own generation, because that works in batches: one clip at a time, from text to 8-bit
-frames, both models in turn (measure.measure_race). Kept in the run's folder as latency.json, and measured again only
-when the machine or its number of threads is another.
+frames, both models in turn (measure.measure_rounds). Kept in the run's folder as latency.json, and measured again only
+when the machine, its number of threads or the method is another. `turbo-eval speed` measures more, and more closely.
 """
 
 from __future__ import annotations
@@ -15,10 +15,32 @@ from typing import Any, Protocol
 
 from turbo_eval.durable import write_atomically
 from turbo_eval.records import Prompt
-from turbo_eval.timing.measure import Race, Rules, Timing, measure, measure_race
+from turbo_eval.timing.intervals import median_interval, ratio_of_medians
+from turbo_eval.timing.measure import clocked, measure_rounds
+from turbo_eval.timing.record import WALL
+from turbo_eval.timing.stop_rule import Rules
 
 FILE = "latency.json"
-METHOD = "one clip at a time, text to 8-bit frames, interleaved ABBA; median with 95 % bootstrap interval"
+INTERVALS = (
+    "median with the 95 % interval of order statistics, ratio of medians with a 95 % interval from resampled rounds"
+)
+METHOD = f"one clip at a time, text to 8-bit frames, interleaved ABBA; {INTERVALS}"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one piece of work: median, its interval, every run in order, and what ended the measurement."""
+
+    median_s: float
+    low_s: float
+    high_s: float
+    runs_s: tuple[float, ...]
+    stopped_by: str
+
+    @property
+    def runs(self) -> int:
+        """How many runs were measured (warm-ups not among them)."""
+        return len(self.runs_s)
 
 
 class Rows(Protocol):
@@ -76,18 +98,38 @@ def evaluations_of(generator: CountedGenerator, prompt: Prompt, seed: int) -> in
     return generator.denoiser.rows - before
 
 
+def latency_rules(max_s: float = Rules.max_s) -> Rules:
+    """To +-2 %, beside a run that takes minutes."""
+    return Rules(max_s=max_s, half_width=0.02)
+
+
+def time_clips(
+    generators: Mapping[str, CountedGenerator], prompt: Prompt, seed: int, rules: Rules | None = None
+) -> dict[str, Timing]:
+    """Interleaved timings of generators that make one clip in a forward pass."""
+    works = {name: clocked(lambda g=g: g.generate([prompt], [0], seed)) for name, g in generators.items()}
+    measured = measure_rounds(works, rules or latency_rules())
+    timings = {}
+    for name, stages_s in measured.runs_s.items():
+        median_s, low_s, high_s = median_interval(stages_s[WALL])
+        assert low_s is not None and high_s is not None  # the stop rule measures enough for an interval
+        timings[name] = Timing(median_s, low_s, high_s, stages_s[WALL], measured.stopped_by)
+    return timings
+
+
+def times_faster(own: Timing, other: Timing) -> tuple[float, float, float]:
+    """Median of the other / own median, with its interval, of timings that were interleaved."""
+    ratio = ratio_of_medians(other.runs_s, own.runs_s)
+    return ratio.ratio, ratio.low, ratio.high
+
+
 def measure_latency(
     generators: Mapping[str, CountedGenerator], prompt: Prompt, seed: int, rules: Rules | None = None
 ) -> Latency:
-    """Latency of one or two models whose generators make one clip in a forward pass."""
-    works = [lambda g=g: g.generate([prompt], [0], seed) for g in generators.values()]
+    """Latency of one or two models."""
     evaluations = {name: evaluations_of(g, prompt, seed) for name, g in generators.items()}
-    if len(works) == 1:
-        (name,) = generators
-        return Latency({name: measure(works[0], rules)}, evaluations, None)
-    race: Race = measure_race(works[0], works[1], rules)
-    timings = dict(zip(generators, (race.a, race.b), strict=True))
-    return Latency(timings, evaluations, (race.speed_up, race.low, race.high))
+    timings = time_clips(generators, prompt, seed, rules)
+    return Latency(timings, evaluations, times_faster(*timings.values()) if len(timings) > 1 else None)
 
 
 def read_latency(folder: Path, machine: Mapping[str, object]) -> Latency | None:
@@ -97,7 +139,7 @@ def read_latency(folder: Path, machine: Mapping[str, object]) -> Latency | None:
         return None
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["machine"] != dict(machine):
+        if kept["machine"] != dict(machine) or kept["method"] != METHOD:
             return None
         timings, evaluations = read_per_clip(kept["per_clip"])
         ratio = kept["speed_up"]

@@ -2,7 +2,7 @@
 
 Two students of one teacher in one setting go through equal networks equally often (LoRA is merged before use), so one
 stands for both: that spares time, and memory where ten models would not fit. Kept in the run's folder as
-lineup_latency.json; measured again when the machine, its number of threads or what is timed is another.
+lineup_latency.json; measured again when the machine, its number of threads, the method or what is timed is another.
 """
 
 from __future__ import annotations
@@ -15,14 +15,20 @@ from typing import Any
 
 from turbo_eval.durable import write_atomically
 from turbo_eval.records import Prompt
-from turbo_eval.timing.latency import CountedGenerator, evaluations_of, per_clip, read_per_clip
-from turbo_eval.timing.measure import Rounds, Rules, Timing, measure_rounds
+from turbo_eval.timing.latency import (
+    INTERVALS,
+    CountedGenerator,
+    Timing,
+    evaluations_of,
+    per_clip,
+    read_per_clip,
+    time_clips,
+    times_faster,
+)
+from turbo_eval.timing.stop_rule import Rules
 
 FILE = "lineup_latency.json"
-METHOD = (
-    "one clip at a time, text to 8-bit frames, interleaved (a, b, ..., z, z, ..., b, a); "
-    "median with 95 % bootstrap interval, ratios of medians with whole rounds resampled"
-)
+METHOD = f"one clip at a time, text to 8-bit frames, interleaved (a, b, ..., z, z, ..., b, a); {INTERVALS}"
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class LineupLatency:
 
     def times_faster(self, name: str, than: str) -> tuple[float, float, float]:
         """Ratio of medians with its interval, of two contestants; 1 without doubt where they are one kind of work."""
-        return Rounds(self.timings).times_faster(self.stands_in[name], self.stands_in[than])
+        return times_faster(self.timings[self.stands_in[name]], self.timings[self.stands_in[than]])
 
     def to_json(self) -> dict[str, Any]:
         """For results.json."""
@@ -59,15 +65,14 @@ def measure_lineup(
     """load: a contestant's generator, which makes one clip in a forward pass."""
     generators = {name: load(name) for name in dict.fromkeys(stands_in.values())}
     evaluations = {name: evaluations_of(generator, prompt, seed) for name, generator in generators.items()}
-    works = {name: (lambda g=g: g.generate([prompt], [0], seed)) for name, g in generators.items()}
-    return LineupLatency(measure_rounds(works, rules).timings, evaluations, dict(stands_in))
+    return LineupLatency(time_clips(generators, prompt, seed, rules), evaluations, dict(stands_in))
 
 
 def read_lineup_latency(folder: Path, machine: Mapping[str, object]) -> LineupLatency | None:
     """What an earlier call measured on the same machine for the same models, or None."""
     try:
         kept = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        if kept["machine"] != dict(machine):
+        if kept["machine"] != dict(machine) or kept["method"] != METHOD:
             return None
         timings, evaluations = read_per_clip(kept["per_clip"])
         return LineupLatency(timings, evaluations, {str(k): str(v) for k, v in kept["stands_in"].items()})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 SCHEMA_VERSION = 1
 TEXT, FIRST, REMAINING, DECODE, ENCODE = (
@@ -161,7 +161,8 @@ class SpeedRecord:
     """A whole measurement. harness_s: what measuring itself adds to a call. interrupted: by a signal, rows kept.
 
     hardware, software: what two records must share to be compared (fingerprints.py). stamp: what a forced comparison
-    or a partial measurement has to carry in every output; empty otherwise.
+    or a partial measurement has to carry in every output; empty otherwise. code: our own version and commit, which two
+    records need not share.
     """
 
     command: str
@@ -174,3 +175,4 @@ class SpeedRecord:
     software: Mapping[str, object]
     notes: tuple[str, ...] = ()
     stamp: str = ""
+    code: Mapping[str, object] = field(default_factory=dict)

@@ -2,8 +2,8 @@
 
     {"schema_version": 1, "record": <SpeedRecord, field by field>, "derived": [<of each row>]}
 
-Numbers are exact (Python writes the shortest decimal that reads back as the same double). `derived` (medians, intervals,
-verdicts) is for other programs, and never read: it follows from the runs.
+Numbers are exact (Python writes the shortest decimal that reads back as the same double). `derived` (medians,
+intervals, verdicts) is for other programs, and never read: it follows from the runs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from turbo_eval.durable import write_atomically
 from turbo_eval.timing.intervals import coefficient_of_variation, median_interval
-from turbo_eval.timing.record import SCHEMA_VERSION, SpeedRecord, SpeedRow, fingerprint
+from turbo_eval.timing.record import SCHEMA_VERSION, SpeedRecord, SpeedRow
 from turbo_train.errors import UserError, near
 
 PARTS = ("schema_version", "record", "derived")
@@ -57,11 +57,11 @@ def read_record(path: Path) -> SpeedRecord:
     try:
         whole = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except FileNotFoundError:
-        raise _not_a_record(path, f"no file {path}") from None
+        raise _not_a_record(f"no file {path}") from None
     except (OSError, ValueError) as error:
-        raise _not_a_record(path, f"{path} cannot be read ({error})") from error
+        raise _not_a_record(f"{path} cannot be read ({error})") from error
     if not isinstance(whole, dict) or "schema_version" not in whole:
-        raise _not_a_record(path, f"no schema_version in {path}")
+        raise _not_a_record(f"no schema_version in {path}")
     if (version := whole["schema_version"]) != SCHEMA_VERSION:
         raise UserError(
             found=f"{path} with schema_version {version!r}",
@@ -72,22 +72,12 @@ def read_record(path: Path) -> SpeedRecord:
         _names(whole, PARTS, "")
         record = _typed(SpeedRecord, whole["record"], "record")
     except _Mismatch as error:
-        raise _not_a_record(path, f"{error} in {path}") from None
+        raise _not_a_record(f"{error} in {path}") from None
     assert isinstance(record, SpeedRecord)
     return record
 
 
-def hardware_fingerprint(record: SpeedRecord) -> str:
-    """12 hex digits."""
-    return fingerprint(record.hardware)
-
-
-def software_fingerprint(record: SpeedRecord) -> str:
-    """12 hex digits."""
-    return fingerprint(record.software)
-
-
-def _not_a_record(path: Path, found: str) -> UserError:
+def _not_a_record(found: str) -> UserError:
     return UserError(
         found=found,
         expected="a file that turbo-eval speed wrote, unchanged",

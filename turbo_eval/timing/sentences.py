@@ -1,4 +1,4 @@
-"""What does a timing say in plain sentences? Speed-ups, verdicts, what ended it and how small a change it could find."""
+"""What does a timing say in sentences? Speed-ups, verdicts, what ended it and how small a change it could find."""
 
 from __future__ import annotations
 
@@ -93,12 +93,19 @@ def _method(record: SpeedRecord) -> Iterator[str]:
     calls = [min(row.runs_s[WALL]) for row in record.rows if row.runs_s[WALL]]
     if calls:
         share = 100 * record.harness_s / min(calls)
-        yield f"measuring adds {significant(1e6 * record.harness_s, 2)} us to a call: {significant(share, 2)} % of the shortest"
+        added = f"{significant(1e6 * record.harness_s, 2)} us to a call"
+        yield f"measuring adds {added}: {significant(share, 2)} % of the shortest"
     rates = [f"{significant(rate, 3)} TFLOP/s in {dtype}" for dtype, rate in record.rates.matmul_tflops.items()]
     yield f"this machine reached: matmul {', '.join(rates) or '-'}; copy {significant(record.rates.copy_gb_s, 3)} GB/s"
     for name, fields in (("hardware", record.hardware), ("software", record.software)):
-        said = ", ".join(f"{key} {value}" for key, value in fields.items())
-        yield f"{name} {fingerprint(fields)}: {said}"
+        yield f"{name} {fingerprint(fields)}: {_said(fields)}"
+    if record.code:
+        yield f"code: {_said(record.code)}"
+
+
+def _said(fields: Mapping[str, object]) -> str:
+    """`threads 2, torch 2.14.1`: what is there."""
+    return ", ".join(f"{name} {value}" for name, value in fields.items() if value is not None and value != {})
 
 
 def _by(said: Mapping[str, str]) -> dict[str, list[str]]:

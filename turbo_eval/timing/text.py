@@ -10,7 +10,6 @@ from turbo_eval.timing.sentences import Paragraph, paragraphs, recipe_line
 
 if TYPE_CHECKING:
     from rich.console import Group
-    from rich.table import Table
 
 INVALID_STYLE = "red"
 
@@ -26,18 +25,20 @@ def to_rich(record: SpeedRecord, comparison: tuple[str, ...] = ()) -> Group:
     parts: list[Any] = [Text(record.stamp, style=f"bold {INVALID_STYLE}")] if record.stamp else []
     parts.append(Text(recipe_line(record), style="bold"))
     for grid in grids(record):
-        parts += [Text(), _table(grid)]
+        parts += [Text(), drawn(grid)]
     for paragraph in paragraphs(record, comparison):
         parts.append(_paragraph(paragraph))
     return Group(*parts)
 
 
-def _table(grid: Grid) -> Table:
+def drawn(grid: Grid) -> Group:
+    """One grid under its title; rows that are not valid in red."""
     from rich import box
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    view = Table(title=grid.title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    view = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     view.show_edge = False
     view.padding = (0, 1, 0, 0)
     for place, head in enumerate(grid.heads):
@@ -46,7 +47,7 @@ def _table(grid: Grid) -> Table:
     for line in grid.lines:
         cells = (Text(cell.replace(", ", ",")) for cell in line.cells)
         view.add_row(*cells, style="" if line.valid else INVALID_STYLE)
-    return view
+    return Group(Text(grid.title, style="bold"), view)
 
 
 def _folded(head: str) -> str:

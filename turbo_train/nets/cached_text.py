@@ -17,6 +17,8 @@ from diffusers.models.attention_processor import Attention as DiffusersAttention
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 
+from turbo_train.nets.around import AroundDenoiser
+from turbo_train.nets.unet_denoiser import UNetDenoiser
 from turbo_train.nets.videocrafter2.blocks import Attention, SpatialTransformer
 
 # What a diffusers' attention may do besides; the UNets of both families do none of it.
@@ -60,7 +62,7 @@ class KeptAttention(nn.Module):
         return out
 
 
-class CachedText(nn.Module):
+class CachedText(AroundDenoiser):
     """A denoiser whose keys and values of the text are kept while the context is the same tensor object, unchanged.
 
     One context is kept for each of its shapes, always at the same addresses, as a recorded CUDA graph wants them.
@@ -69,10 +71,8 @@ class CachedText(nn.Module):
     ValueError where gradients of context or weights are wanted: what is kept has none.
     """
 
-    def __init__(self, denoiser: nn.Module, layers: tuple[KeptAttention, ...]) -> None:
-        super().__init__()
-        self.denoiser = denoiser
-        self.prediction_type: str = denoiser.prediction_type
+    def __init__(self, denoiser: UNetDenoiser | AroundDenoiser, layers: tuple[KeptAttention, ...]) -> None:
+        super().__init__(denoiser)
         self.layers = layers  # a tuple: they are the denoiser's modules
         self.fills = 0
         self._kept: dict[tuple[Any, ...], list[tuple[Tensor, Tensor]]] = {}
@@ -100,7 +100,10 @@ class CachedText(nn.Module):
             fresh = [layer.keys_and_values(context_BLD) for layer in self.layers]
             where = context_BLD.shape, fresh[0][0].dtype, fresh[0][0].device
             if where not in self._kept:
-                self._kept[where] = [(k.contiguous().clone(), v.contiguous().clone()) for k, v in fresh]
+                self._kept[where] = [
+                    (k.clone(memory_format=torch.contiguous_format), v.clone(memory_format=torch.contiguous_format))
+                    for k, v in fresh
+                ]
             else:
                 for (k, v), (new_k, new_v) in zip(self._kept[where], fresh, strict=True):
                     k.copy_(new_k)
@@ -121,11 +124,12 @@ class CachedText(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> CachedText:
         self._of = None  # moved or cast: what is kept belongs to other weights
-        super()._apply(fn, recurse)
+        self._kept.clear()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
 
-def cache_text(denoiser: nn.Module) -> CachedText:
+def cache_text(denoiser: UNetDenoiser | AroundDenoiser) -> CachedText:
     """The denoiser with kept keys and values; its cross-attention layers are replaced in place.
 
     ValueError: it has no cross-attention to a text, or one of another kind.
@@ -134,8 +138,8 @@ def cache_text(denoiser: nn.Module) -> CachedText:
     for module in denoiser.modules():
         if isinstance(module, (Transformer2DModel, SpatialTransformer)):
             for block in module.transformer_blocks:
-                if not isinstance(block.attn2, KeptAttention):
-                    block.attn2 = KeptAttention(block.attn2)
+                layer: Any = block.attn2
+                block.attn2 = layer if isinstance(layer, KeptAttention) else KeptAttention(layer)
                 layers.append(block.attn2)
     if not layers:
         raise ValueError(f"{type(denoiser).__name__} has no cross-attention to a text")

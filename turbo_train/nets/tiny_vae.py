@@ -1,0 +1,125 @@
+"""Which decoder is several times cheaper than a VAE's own, and nearly as good? TAESD's, as diffusers' AutoencoderTiny.
+
+Its latents are the denoiser's, already scaled: TAESD's scaling_factor is 1 where Stable Diffusion's is 0.18215
+(github.com/madebyollin/taesd, issue 3); frames come out in [-1, 1]. Another network than the VAE that the denoiser was
+trained with: clips differ visibly, if little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+from diffusers import AutoencoderTiny
+from torch import Tensor, nn
+
+from turbo_train.errors import UserError
+from turbo_train.nets.folder_files import first_line, read_json, remedy
+from turbo_train.nets.key_layout import check_layout
+from turbo_train.nets.protocols import VideoVAE
+from turbo_train.nets.tensor_files import read_safetensors
+
+CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
+WIDTH = 64  # TAESD's, everywhere
+BLOCKS = 3  # on each level but the finest, which has one
+
+
+class TinyVAE(nn.Module):
+    """An AutoencoderTiny as a VideoVAE that decodes. At most `chunk_frames` frames are in flight.
+
+    ValueError, when latents come, for chunk_frames below 1.
+    """
+
+    def __init__(self, vae: AutoencoderTiny, chunk_frames: int = 16) -> None:
+        super().__init__()
+        self.vae = vae
+        self.chunk_frames = chunk_frames
+        self.scaling_factor = float(vae.config["scaling_factor"])
+
+    @property
+    def latent_channels(self) -> int:
+        """C."""
+        channels: int = self.vae.config["latent_channels"]
+        return channels
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent cell: every level but the last enlarges the frame."""
+        levels = len(self.vae.config["num_decoder_blocks"])
+        return int(self.vae.config["upsampling_scaling_factor"] ** (levels - 1))
+
+    def encode(self, frames_BTCHW: Tensor) -> NoReturn:
+        """UserError: its encoder only comes near the latents that the denoiser was trained on."""
+        raise UserError(
+            found="a tiny VAE where frames are to be encoded",
+            expected="the VAE that the model was trained with",
+            run_next="the same command with --vae full",
+        )
+
+    def decode(self, z_BCTHW: Tensor) -> Tensor:
+        """Latents to frames (B, T, 3, H, W), not clamped, in the network's dtype; differentiable."""
+        if self.chunk_frames < 1:
+            raise ValueError(f"chunk_frames {self.chunk_frames}, not 1 or more")
+        weight = next(self.vae.decoder.parameters())
+        z = (z_BCTHW.transpose(1, 2) / self.scaling_factor).flatten(0, 1)
+        parts = [self.vae.decode(part.to(weight.dtype)).sample for part in z.split(self.chunk_frames)]
+        frames_BTCHW: Tensor = torch.cat(parts).unflatten(0, (len(z_BCTHW), -1))
+        return frames_BTCHW
+
+
+def load_tiny_vae(folder: Path, full: VideoVAE) -> TinyVAE:
+    """Read a folder in diffusers' layout: float32, in eval mode, without gradients. full: the model's own VAE.
+
+    UserError: config.json or the weights are missing, unreadable or not of one another; latents of another number of
+    channels or another size than full's.
+    """
+    folder = Path(folder)
+    config, weights = folder / CONFIG, folder / WEIGHTS
+    if not config.is_file() or not weights.is_file():
+        lacking = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
+        found = f"no {' and no '.join(lacking)} in {folder}" if folder.is_dir() else f"no folder {folder}"
+        raise UserError(found=found, expected=f"an AutoencoderTiny: {CONFIG} and {WEIGHTS}", run_next=remedy(folder))
+    values = read_json(config)
+    if values.get("_class_name") != AutoencoderTiny.__name__:
+        found = f"{config} of class {values.get('_class_name')}"
+        raise UserError(found=found, expected="an AutoencoderTiny", run_next="the folder of one, such as TAESD's")
+    try:
+        with torch.device("meta"):
+            vae = AutoencoderTiny.from_config(values)
+    except (TypeError, ValueError) as error:
+        found = f"{config}: {first_line(error)}"
+        raise UserError(found=found, expected="an AutoencoderTiny's options", run_next=remedy(config)) from error
+    state = read_safetensors(weights)
+    check_layout(state, {k: v.shape for k, v in vae.state_dict().items()}, weights, "the weights of its config.json")
+    vae.load_state_dict({name: value.float() for name, value in state.items()}, strict=True, assign=True)
+    tiny = TinyVAE(vae).eval().requires_grad_(False)
+    _check_fits(tiny, full, folder)
+    return tiny
+
+
+def random_tiny_vae(latent_channels: int, factor: int) -> TinyVAE:
+    """TAESD's published sizes with weights of torch's choice, for timing. ValueError: factor is no power of two."""
+    levels = factor.bit_length() - 1
+    if factor < 1 or 2**levels != factor:
+        raise ValueError(f"a factor of {factor}, which is no power of two")
+    widths: Sequence[int] = (WIDTH,) * (levels + 1)
+    vae = AutoencoderTiny(
+        encoder_block_out_channels=tuple(widths),
+        decoder_block_out_channels=tuple(widths),
+        latent_channels=latent_channels,
+        num_encoder_blocks=(1, *(BLOCKS,) * levels),
+        num_decoder_blocks=(*(BLOCKS,) * levels, 1),
+    )
+    return TinyVAE(vae).eval().requires_grad_(False)
+
+
+def _check_fits(tiny: TinyVAE, full: VideoVAE, folder: Path) -> None:
+    own, wanted = (tiny.latent_channels, tiny.factor), (full.latent_channels, full.factor)
+    if own != wanted:
+        raise UserError(
+            found=f"{folder} for latents of {own[0]} channels, {own[1]} pixels a cell",
+            expected=f"the model's {wanted[0]} channels, {wanted[1]} pixels a cell",
+            run_next="a tiny VAE that was made for this model's latents",
+        )
