@@ -25,6 +25,7 @@ from turbo_eval.timing.record import (
     SpeedRow,
     SpeedUp,
 )
+from turbo_eval.timing.validity import CV_TOO_HIGH, FOREIGN_PROCESS, THROTTLED
 
 MIB = 2**20
 GIB = 2**30
@@ -107,8 +108,8 @@ def cpu_record() -> SpeedRecord:
             cv=0.08,
             stopped_by="time limit of 120 s",
             reasons=(
-                Reason("cv_too_high", "7.9 % of the wall clock, more than 5 %"),
-                Reason("foreign_process", "python used 61 % of a core"),
+                Reason(CV_TOO_HIGH, "coefficient of variation 7.9 %, 5 % allowed"),
+                Reason(FOREIGN_PROCESS, "python used 31 % of 2 cores, 5 % allowed"),
             ),
         ),
     )
@@ -154,7 +155,7 @@ def gpu_record() -> SpeedRecord:
             memory=memory,
             tflop={},
             floor_s={},
-            reasons=(Reason("throttled", "the clock was held down by heat in 12 of 300 runs"),),
+            reasons=(Reason(THROTTLED, "heat in 12 of 300 samples; none is allowed"),),
         ),
     )
     return SpeedRecord(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 import tiny_models
 import tiny_vc2
@@ -12,14 +13,15 @@ from torch import Tensor
 
 from turbo_train.nets.model import Model
 from turbo_train.nets.modelscope import ModelScopeDenoiser
-from turbo_train.nets.teacher import load_teacher
 from turbo_train.nets.unet_denoiser import UNetDenoiser
 from turbo_train.nets.videocrafter2.denoiser import VideoCrafter2Denoiser
+from turbo_train.nets.videocrafter2.unet import VideoCrafterUNet
 from turbo_train.sampling.consistency import sample_consistency
 from turbo_train.sampling.ddim import sample_ddim
 
 COND, FRAMES, TOKENS = 256, 3, 5
 WIDTHS = {"modelscope": 12, "videocrafter2": 32}  # of the text
+VC2 = replace(tiny_vc2.SIZES.unet, num_res_blocks=1, attention_resolutions=(1,))
 KINDS = tuple(f"{family} {kind}" for family in WIDTHS for kind in ("teacher", "student"))
 
 
@@ -31,7 +33,7 @@ def denoiser(kind: str) -> UNetDenoiser:
     if family == "modelscope":
         made = ModelScopeDenoiser(tiny_models.unet(), "v_prediction").empty(time, None).to_empty(device="cpu")
     else:
-        made = VideoCrafter2Denoiser(tiny_vc2.unet(time))
+        made = VideoCrafter2Denoiser(VideoCrafterUNet(replace(VC2, time_cond_proj_dim=time)))
     shapes = {name: value.shape for name, value in made.unet.state_dict().items()}
     made.unet.load_state_dict(tiny_vc2.random(shapes, seed=3))
     return made.eval().requires_grad_(False)
@@ -51,22 +53,21 @@ def call(net: torch.nn.Module, kind: str, context_BLD: Tensor, seed: int = 9) ->
     return out
 
 
-def model(folder: Path, kind: str, net: torch.nn.Module | None = None) -> Model:
-    """A whole model around one of KINDS. folder: of tiny_models' teacher, which lends the rest."""
-    made = net or denoiser(kind)
+def model(rest: Model, kind: str, net: torch.nn.Module | None = None) -> Model:
+    """A whole model around one of KINDS; all else, such as a copy of the VAE, is from another model."""
+    made: Any = net or denoiser(kind)
     dim = COND if kind.endswith("student") else None
-    shape = (4, FRAMES, 4, 8)
-    return replace(load_teacher(folder), denoiser=made, timestep_cond_dim=dim, latent_shape=shape)
+    return replace(rest, denoiser=made, vae=deepcopy(rest.vae), timestep_cond_dim=dim, latent_shape=(4, FRAMES, 4, 8))
 
 
 def sample(model: Model, kind: str, context_BLD: Tensor) -> Tensor:
-    """Latents of the model's own sampler: three guided steps of a teacher, four of a student."""
-    noise = _draw(len(context_BLD), *model.latent_shape, seed=4)
+    """Latents of the model's own sampler in two steps, a teacher's with guidance."""
+    noise = _draw(len(context_BLD), *model.latent_shape, seed=4).to(context_BLD.device)
     if kind.endswith("teacher"):
         empty = torch.zeros_like(context_BLD[:1])
-        return sample_ddim(model, context_BLD, empty, noise, num_steps=3, guidance_scale=4.0, spacing="trailing")
-    steps = [_draw(*noise.shape, seed=5 + k) for k in range(3)]
-    return sample_consistency(model, context_BLD, noise, lambda k: steps[k - 1], num_steps=4, guidance_scale=7.5)
+        return sample_ddim(model, context_BLD, empty, noise, num_steps=2, guidance_scale=4.0, spacing="trailing")
+    between = _draw(*noise.shape, seed=5)
+    return sample_consistency(model, context_BLD, noise, lambda _: between, num_steps=2, guidance_scale=7.5)
 
 
 def _draw(*shape: int, seed: int) -> Tensor:

@@ -23,7 +23,7 @@ LARGEST = 9999  # steps and clips in a call that a person can mean
 
 
 class Spoken(Protocol):
-    """What speed_run.py has to say. comparison: sentences on the baseline. interrupted: by a signal, all kept."""
+    """What speed_run.py has to say. comparison: sentences on the baseline; interrupted: by a signal."""
 
     @property
     def record(self) -> SpeedRecord: ...
@@ -49,8 +49,8 @@ def speed(
         list[str] | None,
         typer.Option(
             help="Models, separated by commas: [LABEL=]MODEL[:STEPS], with MODEL a name, NAME@RECIPE or folder. May be "
-            f"given several times. Default: {PAIRS['cpu'][0]} against {PAIRS['cpu'][1]}; on a GPU {PAIRS['cuda'][0]} against {PAIRS['cuda'][1]} "
-            "with random weights."
+            f"given several times. Default: {' against '.join(PAIRS['cpu'])}; "
+            f"on a GPU {' against '.join(PAIRS['cuda'])} with random weights."
         ),
     ] = None,
     against: Annotated[

@@ -80,22 +80,23 @@ def _of_batch(
 
 
 def _check_different(rows: Sequence[Wanted]) -> None:
-    alike: dict[object, str] = {}
+    names: dict[object, str] = {}
     for row in rows:
-        if row.name in alike.values():
-            raise UserError(
-                found=f"two rows called {row.name}",
-                expected="each model and setting once, under a name of its own",
-                run_next="LABEL=FOLDER gives a folder a name of its own",
-            )
         work = (row.entry.source, row.entry.setting, row.fast, row.batch)
-        if work in alike:
+        if work in names:
+            other = names[work]
             raise UserError(
-                found=f"{alike[work]} and {row.name} are one row",
+                found=f"{row.name} twice" if row.name == other else f"{other} and {row.name} are one row",
                 expected="each model and setting once",
                 run_next="leave one of them out",
             )
-        alike[work] = row.name
+        if row.name in names.values():
+            raise UserError(
+                found=f"two rows called {row.name}",
+                expected="a name for each",
+                run_next="LABEL=FOLDER gives a folder a name of its own",
+            )
+        names[work] = row.name
 
 
 def _contestants(

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from turbo_eval.model_table import ModelEntry
 from turbo_eval.timing import row_names
 from turbo_train.errors import UserError
-from turbo_train.nets.fast_path import COMPILES, Compile, FastPath
+from turbo_train.nets.fast_path import COMPILES, RANDOM_TINY_VAE, Compile, FastPath
 from turbo_train.sampling.setting import DTYPES
 from turbo_train.world import WEIGHTS
 
@@ -19,8 +19,6 @@ Vae = Literal["full", "tiny"]
 PAIRS: dict[DeviceKind, tuple[str, str]] = {"cpu": ("world-turbo", "world-teacher"), "cuda": ("vc2-turbo", "vc2")}
 USUAL_DTYPE: dict[DeviceKind, str] = {"cpu": "float32", "cuda": "bfloat16"}
 WORLD_TINY_VAE = WEIGHTS / "tiny_vae"
-RANDOM_TINY_VAE = Path("random")
-"""In FastPath.tiny_vae: an AutoencoderTiny of the usual size, filled with random numbers, in place of a folder."""
 MAX_S = 120.0
 
 
@@ -154,8 +152,8 @@ def _tiny_vae(asked: SpeedRequest, entry: ModelEntry) -> Path | None:
 
 
 def _is_of_the_world(entry: ModelEntry) -> bool:
-    """Whether its latents are those of the embedded world's VAE."""
+    """Whether its latents are those of the embedded world's VAE: it is that teacher, or a student of it."""
     source = entry.source
     while source is not None and source.base is not None:
         source = source.base
-    return entry.tier == "world" or (source is not None and source.path.resolve() == (WEIGHTS / "teacher").resolve())
+    return source is not None and source.path.resolve() == (WEIGHTS / "teacher").resolve()

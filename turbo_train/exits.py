@@ -50,8 +50,11 @@ class StopRequest:
 
 
 @contextmanager
-def finishing(say: Callable[[str], None]) -> Iterator[StopRequest]:
-    """Inside, the first SIGINT or SIGTERM only sets `requested`; a second one is a KeyboardInterrupt as always."""
+def finishing(say: Callable[[str], None], in_hand: str = "micro-batch") -> Iterator[StopRequest]:
+    """Inside, the first SIGINT or SIGTERM only sets `requested`; a second one is a KeyboardInterrupt as always.
+
+    in_hand: what is finished first, for people.
+    """
     stop = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -62,7 +65,7 @@ def finishing(say: Callable[[str], None]) -> Iterator[StopRequest]:
             raise KeyboardInterrupt
         stop.requested = True
         with suppress(RuntimeError):  # the signal came while just that stream was being written to
-            say("finishing the micro-batch in hand, then stopping; once more to stop at once")
+            say(f"finishing the {in_hand} in hand, then stopping; once more to stop at once")
 
     before = {number: signal.signal(number, first) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -27,12 +27,14 @@ from turbo_eval.scorers.vbench.operations import Operations
 from turbo_train.errors import UserError
 from turbo_train.nets.cached_text import cache_text
 from turbo_train.nets.counted import Counted
-from turbo_train.nets.fast_path import FastPath
+from turbo_train.nets.fast_path import RANDOM_TINY_VAE, FastPath
 from turbo_train.nets.folder_files import read_json
 from turbo_train.nets.model import Model
+from turbo_train.nets.protocols import VideoVAE
 from turbo_train.nets.shaped import shaped_folder, shaped_modelscope, shaped_videocrafter2
 from turbo_train.nets.source import Source
 from turbo_train.nets.student import TIME_COND_DIM
+from turbo_train.nets.tiny_vae import CONFIG, TinyVAE, random_tiny_vae
 from turbo_train.nets.unet_denoiser import unet_denoiser_of
 
 
@@ -83,12 +85,11 @@ def making_of(entry: ModelEntry, fast: FastPath | None = None) -> Making:
         latents = torch.empty(1, channels, frames, height, width)
         time = torch.zeros(1, dtype=torch.int64)
         conditions = {}
-        denoiser: nn.Module = unet_denoiser_of(model)
+        unet = unet_denoiser_of(model)
         if setting.sampler == "consistency":
-            denoiser = unet_denoiser_of(model).empty(TIME_COND_DIM, None)
+            unet = unet.empty(TIME_COND_DIM, None)
             conditions["timestep_cond_BE"] = torch.empty(1, TIME_COND_DIM)
-        if fast.cached_text:
-            denoiser = cache_text(denoiser)
+        denoiser = cache_text(unet) if fast.cached_text else unet
         with ReadWeights() as of_text, Counted() as text:
             context = model.text([""])
         with ReadWeights() as of_first, Counted() as first:
@@ -101,7 +102,7 @@ def making_of(entry: ModelEntry, fast: FastPath | None = None) -> Making:
             if fast.tiny_vae is None:
                 model.vae.decode(latents[:, :, :1])
             else:
-                shaped_tiny_vae(fast.tiny_vae).decode(latents[:, :, 0])
+                shaped_tiny_vae(fast.tiny_vae, model.vae).decode(latents[:, :, :1])
     rows_of_step = 2 if setting.sampler == "ddim" and setting.guidance_scale != 1 else 1
     pixels = model.vae.factor
     return Making(
@@ -116,9 +117,14 @@ def making_of(entry: ModelEntry, fast: FastPath | None = None) -> Making:
     )
 
 
-def shaped_tiny_vae(folder: Path) -> AutoencoderTiny:
-    """A tiny VAE in shape alone, as its configuration describes it. UserError: one that cannot be read."""
-    return AutoencoderTiny.from_config(read_json(folder / "config.json")).eval().requires_grad_(False)
+def shaped_tiny_vae(folder: Path, full: VideoVAE) -> TinyVAE:
+    """A tiny VAE in shape alone, as its configuration describes it. UserError: one that cannot be read.
+
+    RANDOM_TINY_VAE: of TAESD's sizes, for full's latents.
+    """
+    if folder == RANDOM_TINY_VAE:
+        return random_tiny_vae(full.latent_channels, full.factor)
+    return TinyVAE(AutoencoderTiny.from_config(read_json(folder / CONFIG))).eval().requires_grad_(False)
 
 
 class ReadWeights(TorchDispatchMode):

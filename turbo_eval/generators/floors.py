@@ -5,8 +5,8 @@
 operations: of the matrix products and convolutions of the networks (cost.py), at the rate measured for the row's dtype;
 float32 convolutions on a GPU at that of TF32, as torch computes them. bytes: the weights that a network reads, once per
 call of it, in the row's dtype; not the activations, which a perfect fusion would keep on the chip.
-Not counted, so that a floor may be beaten: weights that stay in a cache between two calls come faster than a copy does.
-Video encoding has no floor.
+A floor may be beaten: weights that stay in a cache between two calls come faster than a copy does, and convolutions can
+be computed with fewer multiplications than are counted (Winograd). Video encoding has no floor.
 """
 
 from __future__ import annotations

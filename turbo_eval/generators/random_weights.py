@@ -9,9 +9,10 @@ does not depend on the weights' values, with two exceptions that decided how the
   near 1; the denoiser's last layer alone is zero, as its architecture begins, so that its answer is "no noise": latents
   then grow by 1 / alpha at most, 15 times, through any number of steps and at any guidance scale.
 
-Frames are noise of middle contrast, for which x264 takes about as long as for filmed clips (320x512, 16 frames, without
-loss, one core: 290 ms of noise, 220 to 510 ms of four filmed clips). There is no vocabulary: every text is as long as
-texts get, and gives the same context; turning text into tokens is not timed.
+What does depend on values is x264's time: frames are noise of middle contrast, for which it takes about as long as for
+filmed clips (320x512, 16 frames, without loss, one core: 380 ms, and 220 to 510 ms of three filmed clips).
+ModelScope's and the world's vocabularies are files: without them every text is as long as texts get and gives the same
+context, and turning text into tokens is not timed. VideoCrafter2's ships with open_clip, and is used.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ from turbo_eval.generators.latent import fitted
 from turbo_eval.model_table import ModelEntry
 from turbo_train.diffusion.solver import videocrafter2_x0_scale
 from turbo_train.nets.model import Model
+from turbo_train.nets.shaped import ShapedText
 from turbo_train.nets.student import TIME_COND_DIM
 from turbo_train.nets.student_config import CONFIG_FILE, read_student_config
 from turbo_train.nets.unet_denoiser import UNetDenoiser, unet_denoiser_of
 from turbo_train.nets.videocrafter2.denoiser import VideoCrafter2Denoiser
+from turbo_train.nets.videocrafter2.text import OpenCLIPText
 
 MOTION_COND_DIM = 256  # of T2V-Turbo-v2's motion embedding (T2V-Turbo eaae323)
 
@@ -47,7 +50,8 @@ def random_model(entry: ModelEntry, device: torch.device | str, seed: int = 0) -
         if entry.setting.sampler == "consistency":
             model = _student(model, entry)
     if isinstance(model.denoiser, VideoCrafter2Denoiser):
-        model = replace(model, x0_scale=videocrafter2_x0_scale())
+        assert isinstance(model.text, ShapedText) and isinstance(model.text.net, OpenCLIPText)
+        model = replace(model, text=model.text.net, x0_scale=videocrafter2_x0_scale())
     generator, dtype = torch.Generator(device).manual_seed(seed), getattr(torch, entry.setting.dtype)
     for part in (model.denoiser, model.text, model.vae):
         assert isinstance(part, nn.Module)

@@ -22,8 +22,8 @@ SHORTEST_S, LONGEST_S, AIMED_S = 0.010, 0.050, 0.025
 FIRST_SIDE, STEP = 256, 64  # of the product; sides are multiples of STEP, as tensor cores want them
 SIZINGS = 8  # attempts to find the side
 RUNS = 5  # at least, of which the best counts
-BUFFER_BYTES = 2**29  # of a copy's source: far more than the caches (an H200's L2: 50 MB, an EPYC's L3: up to 1.1 GB)
-BUFFER_SHARE = 32  # at most 1 / BUFFER_SHARE of the free main memory
+BUFFER_BYTES = 2**30  # of a copy's source: more than the caches (an H200's L2: 50 MB; L3 of CPUs: up to 1.1 GB in all)
+BUFFER_SHARE = 32  # at most 1 / BUFFER_SHARE of the free memory
 CopyOrProduct = Callable[[], object]
 
 
@@ -43,7 +43,10 @@ def measure_rates(device: str, dtypes: Sequence[str], spend_s: float = 2.0) -> R
             matmul[TF32] = matmul_tflops(device, "float32", each_s)
         finally:
             torch.set_float32_matmul_precision(precision)
-    return Rates(matmul, copy_gb_s(device, each_s))
+    copy = copy_gb_s(device, each_s)
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()  # or the rows' reserved memory would begin with what was reserved here
+    return Rates(matmul, copy)
 
 
 def matmul_tflops(device: str, dtype: str, spend_s: float) -> float:
@@ -69,9 +72,9 @@ def copy_gb_s(device: str, spend_s: float) -> float:
 
 def buffer_bytes(device: str) -> int:
     """Of a copy's source."""
-    if device.startswith("cuda"):
-        return BUFFER_BYTES
-    return min(BUFFER_BYTES, int(psutil.virtual_memory().available) // BUFFER_SHARE)
+    on_gpu = device.startswith("cuda")
+    free = torch.cuda.mem_get_info(device)[0] if on_gpu else psutil.virtual_memory().available
+    return min(BUFFER_BYTES, int(free) // BUFFER_SHARE)
 
 
 def fitting_side(seconds_of: Callable[[int], float]) -> int:

@@ -49,6 +49,11 @@ def stages_s(row: SpeedRow) -> dict[str, float]:
     return {stage: median_interval(runs)[0] / row.recipe.batch for stage, runs in row.runs_s.items() if runs}
 
 
+def walls_s(row: SpeedRow) -> tuple[float, ...]:
+    """The wall clock of each call; () where a signal came before the first run."""
+    return row.runs_s.get(WALL, ())
+
+
 def label(row: SpeedRow) -> str:
     """The row's name, marked where it is INVALID."""
     return row.name + MARK * (not row.valid)
@@ -71,7 +76,9 @@ def batches(record: SpeedRecord) -> tuple[int, ...]:
 
 def _unit(record: SpeedRecord) -> tuple[str, float]:
     """Of the times of a clip, with how many of it are a second."""
-    return ("s", 1.0) if max((stages_s(row)[WALL] for row in record.rows), default=0.0) >= LONG_S else ("ms", 1e3)
+    return (
+        ("s", 1.0) if max((stages_s(row).get(WALL, 0.0) for row in record.rows), default=0.0) >= LONG_S else ("ms", 1e3)
+    )
 
 
 def _times(record: SpeedRecord) -> Grid:
@@ -83,14 +90,16 @@ def _times(record: SpeedRecord) -> Grid:
         counts = [str(row.recipe.num_steps), str(row.network_calls), *([str(row.recipe.batch)] if several else [])]
         stages = (significant(own[stage] * scale if stage in own else None) for stage in STAGES)
         verdict = "VALID" if row.valid else "INVALID"
-        lines.append([*counts, *stages, _bounded(row, scale), str(len(row.runs_s[WALL])), verdict])
+        lines.append([*counts, *stages, _bounded(row, scale), str(len(walls_s(row))), verdict])
     heads = ("steps", "calls", *(["batch"] if several else []), *HEADS.values(), "wall clock [95 %]", "runs", "verdict")
     return _grid(f"time of one clip, {unit}, medians; calls: of the network", heads, record, lines)
 
 
 def _bounded(row: SpeedRow, scale: float) -> str:
     """`174.1 [173.7, 174.4]`: the wall clock of a clip."""
-    median, low, high = (None if x is None else x * scale / row.recipe.batch for x in median_interval(row.runs_s[WALL]))
+    if not walls_s(row):
+        return NOTHING
+    median, low, high = (None if x is None else x * scale / row.recipe.batch for x in median_interval(walls_s(row)))
     bounds = "" if low is None or high is None else f" [{significant(low)}, {significant(high)}]"
     return significant(median) + bounds
 
@@ -99,7 +108,7 @@ def _spread(record: SpeedRecord) -> Grid:
     unit, scale = _unit(record)
     lines = []
     for row in record.rows:
-        runs = row.runs_s[WALL]
+        runs = walls_s(row)
         beyond = (percentile(runs, p) for p in PERCENTILES)
         percentiles = (significant(None if x is None else x * scale / row.recipe.batch) for x in beyond)
         cv = significant(100 * coefficient_of_variation(runs), 2) if len(runs) > 1 else NOTHING

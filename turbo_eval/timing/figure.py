@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from turbo_eval.timing.cells import HEADS, label, significant, stages_s
+from turbo_eval.timing.cells import HEADS, label, significant, stages_s, walls_s
 from turbo_eval.timing.intervals import median_interval
 from turbo_eval.timing.quality import Quality
-from turbo_eval.timing.record import STAGES, WALL, SpeedRecord, SpeedRow
+from turbo_eval.timing.record import STAGES, SpeedRecord, SpeedRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,6 +33,7 @@ def draw_stages(record: SpeedRecord) -> bytes:
     students) the short ones are drawn again, enlarged. INVALID rows are pale.
     """
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
     rows = [row for row in record.rows if any(row.runs_s.values())]
     totals = [sum(stages_s(row).get(stage, 0.0) for stage in STAGES) for row in rows]
@@ -53,9 +55,9 @@ def draw_stages(record: SpeedRecord) -> bytes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="x", alpha=0.25)
         axes.set_axisbelow(True)
-    _stamp(panels[0], record)
-    keys = panels[0].get_legend_handles_labels()
-    figure.legend(*keys, loc="outside upper center", ncols=len(STAGES), fontsize=8, frameon=False)
+    _stamp(panels[0], record, 110)
+    keys = [Patch(color=COLOURS[stage], label=HEADS[stage]) for stage in STAGES]
+    figure.legend(handles=keys, loc="outside upper center", ncols=len(STAGES), fontsize=8, frameon=False)
     return _png(figure)
 
 
@@ -70,7 +72,7 @@ def _times(axes: Axes, rows: Sequence[SpeedRow], limit: float) -> None:
         )
         at, across = (1.25 * limit, -4) if cut else (total, 4)
         axes.annotate(text, (at, place), (across, 0), textcoords="offset points", va="center", fontsize=8, **style)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_ylim(max(1, len(rows)) - 0.5, -0.5)
     axes.set_xlim(0, 1.25 * limit)
 
 
@@ -99,10 +101,7 @@ def _bar(axes: Axes, place: int, row: SpeedRow, scale: float) -> float:
     own, left = stages_s(row), 0.0
     for stage in STAGES:
         length = scale * own.get(stage, 0.0)
-        named = HEADS[stage] if not place else None
-        axes.barh(
-            place, length, left=left, height=0.7, color=COLOURS[stage], alpha=1 if row.valid else PALE, label=named
-        )
+        axes.barh(place, length, left=left, height=0.7, color=COLOURS[stage], alpha=1 if row.valid else PALE)
         left += length
     return left
 
@@ -152,7 +151,7 @@ def draw_scatter(record: SpeedRecord, quality: Quality) -> bytes:
     axes.tick_params(which="both", labelsize=8)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    _stamp(axes, record)
+    _stamp(axes, record, 90)
     _name_all(figure, axes, points)
     return _png(figure)
 
@@ -162,9 +161,9 @@ def _points(record: SpeedRecord, quality: Quality) -> list[_Point]:
     found = []
     for row in record.rows:
         score = quality.of_row.get(row.name)
-        if score is None or not row.runs_s[WALL]:
+        if score is None or not walls_s(row):
             continue
-        median, low, high = (None if x is None else x / row.recipe.batch for x in median_interval(row.runs_s[WALL]))
+        median, low, high = (None if x is None else x / row.recipe.batch for x in median_interval(walls_s(row)))
         assert median is not None
         found.append(
             _Point(row, median, _errors(median, low, high), score.mean, _errors(score.mean, score.low, score.high))
@@ -219,10 +218,10 @@ def _within(box: BboxBase, whole: BboxBase) -> bool:
     return box.x0 >= whole.x0 and box.x1 <= whole.x1 and box.y0 >= whole.y0 and box.y1 <= whole.y1
 
 
-def _stamp(axes: Axes, record: SpeedRecord) -> None:
-    """What has to stand in every output, over the panel."""
+def _stamp(axes: Axes, record: SpeedRecord, letters: int) -> None:
+    """What has to stand in every output, over the panel, so many letters a line."""
     if record.stamp:
-        axes.set_title(record.stamp, fontsize=9, color=BAD, loc="left")
+        axes.set_title(fill(record.stamp, letters), fontsize=9, color=BAD, loc="left")
 
 
 def _png(figure: Figure) -> bytes:

@@ -26,7 +26,7 @@ OURS = "turbo-video"
 
 
 def hardware(device: str) -> dict[str, object]:
-    """Of the machine as this process may use it. device: as torch names it."""
+    """Of the machine as this process may use it. device: torch's name. KeyError: a GPU, but torch is not loaded."""
     env = environment()
     found: dict[str, object] = {
         "device": device.partition(":")[0],
@@ -35,10 +35,9 @@ def hardware(device: str) -> dict[str, object]:
         "threads": env.threads,
         "memory_gib": round(psutil.virtual_memory().total / GIB),
     }
-    torch = sys.modules.get("torch")
-    if torch is None or not device.startswith("cuda"):
+    if not device.startswith("cuda"):
         return found
-    properties = torch.cuda.get_device_properties(device)
+    properties = sys.modules["torch"].cuda.get_device_properties(device)
     gpu = find_gpu(device)
     return {
         **found,

@@ -42,7 +42,7 @@ def _order_statistics(runs: int) -> tuple[int, float]:
     Level of [x_(d), x_(n+1-d)]: 1 - 2 P(Binomial(n, 1/2) < d); exact integers, so that n may be large.
     """
     below, choices, d = 1, runs, 1  # of 2^n cases: fewer than d successes; exactly d
-    while 2 * (below + choices) <= (1 - LEVEL) * 2**runs:
+    while 2 * (below + choices) / 2**runs <= 1 - LEVEL:
         below += choices
         choices = choices * (runs - d) // (d + 1)
         d += 1
@@ -89,9 +89,9 @@ def coefficient_of_variation(values: ArrayLike) -> float:
 
 
 def theil_sen(values: Array) -> float:
-    """Change from one value to the next: the median of the slopes of all pairs. At least two values."""
-    first, second = _pairs(len(values))
-    return float(np.median((values[second] - values[first]) / (second - first)))
+    """Change from one value to the next along the last axis: the median of all pairs' slopes, of all rows together."""
+    first, second = _pairs(values.shape[-1])
+    return float(np.median((values[..., second] - values[..., first]) / (second - first)))
 
 
 @lru_cache(maxsize=32)
@@ -128,11 +128,9 @@ def ratio_of_medians(a: Sequence[float], b: Sequence[float]) -> Ratio:
     times: Array = np.asarray([a, b], np.float64)
     if not (np.isfinite(times) & (times > 0)).all():
         raise ValueError("a time is not positive, or no number")
-    a_log, b_log = np.log(times)
-    shift = np.median(a_log) - np.median(b_log)
-    together = np.stack([a_log, b_log + shift], axis=1).reshape(rounds, 4)
-    trend = theil_sen(np.median(together, axis=1)) * (np.arange(2 * rounds) // 2)
-    a_log, b_log = a_log - trend, b_log - trend
+    logs = np.log(times)
+    per_round = theil_sen(logs.reshape(2, rounds, 2).mean(axis=-1))
+    a_log, b_log = logs - per_round * (np.arange(2 * rounds) // 2)
     log_ratio = float(np.median(a_log) - np.median(b_log))
     spread = float((_resampled_medians(a_log) - _resampled_medians(b_log)).std(ddof=1))
     half_width = _quantile_of_t(rounds - 1) * math.sqrt((rounds - 1) / (rounds - 2)) * spread

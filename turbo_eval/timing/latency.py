@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -107,7 +108,7 @@ def time_clips(
     generators: Mapping[str, CountedGenerator], prompt: Prompt, seed: int, rules: Rules | None = None
 ) -> dict[str, Timing]:
     """Interleaved timings of generators that make one clip in a forward pass."""
-    works = {name: clocked(lambda g=g: g.generate([prompt], [0], seed)) for name, g in generators.items()}
+    works = {name: clocked(partial(g.generate, [prompt], [0], seed)) for name, g in generators.items()}
     measured = measure_rounds(works, rules or latency_rules())
     timings = {}
     for name, stages_s in measured.runs_s.items():

@@ -6,10 +6,11 @@ coefficient of variation cv. The median of an even number n of normal values has
 the median of n uniform numbers has n / (4 (n + 1) (n + 2)); divided by the squared normal density at 0, with the same
 expansion in 1 / n that gives the known pi sigma^2 / (2 n + pi - 2) of an odd n (Kenney and Keeping 1962). So the
 logarithm of the ratio has the standard deviation sqrt(2 v), and 1 is excluded as by a two-sided t test:
-    power = P(|Z + log(1 + slow_down) / sqrt(2 v)| > t_{0.975, nu} sqrt(chi^2_nu / nu)), nu = min(K - 1.25, 2.25 sqrt K).
+    power = P(|Z + log(1 + slow_down) / sqrt(2 v)| > t_{0.975, nu} sqrt(chi^2_nu / nu))
+    nu = min(K - 1.25, 2.25 sqrt(K)).
 nu: how well the resampled spread of a median is known. For many runs it grows as sqrt(n), because its relative error
-falls only as n^(-1/4) (Hall and Martin 1988); both numbers were fitted to simulation. Against the simulated ratio, 12,000
-pairs of rows each, cv 1-8 % and a slow-down of 5 %, n from 10 to 60, this is within 2.5 points.
+falls only as n^(-1/4) (Hall and Martin 1988); both numbers were fitted to simulation. It is within 2.5 points of the
+simulated ratio (12,000 pairs of rows each, cv 1-8 %, a slow-down of 5 %, n from 10 to 60).
 Noise with heavier tails has a larger cv than its middle deserves: then more is found than is said here.
 """
 

@@ -48,33 +48,43 @@ class _Mean:
     metric: str
     group: str
     score: Score
+    members: tuple[str, ...] = ()  # contestants of which it is the mean: trainings that differ in their seed
 
 
 def quality_of(folder: Path, record: SpeedRecord, metric: str | None = None) -> Quality:
-    """The points of a scored run. metric None: total_score, else the oracle's or a semantic one that all rows have.
+    """The points of a timing's rows; see find_scores."""
+    return find_scores(folder, {row.name: row.recipe.vae for row in record.rows}, metric)
 
-    UserError: no results in the folder, no model in common with the timing, an unknown metric.
+
+def find_scores(folder: Path, vaes: Mapping[str, str], metric: str | None = None) -> Quality:
+    """The points of a scored run. vaes: row -> full or tiny, which is known before anything is measured.
+
+    metric None: total_score, else the oracle's or a semantic one that all rows have. UserError: no results in the
+    folder, no model in common with the rows, an unknown metric.
     """
     means = list(_read(folder))
-    recipes = {row.name: row.recipe for row in record.rows}
-    rows = {name: contestant_of(name) for name, recipe in recipes.items() if recipe.vae != "tiny"}
+    rows = {name: contestant_of(name) for name, vae in vaes.items() if vae != "tiny"}
     found = {name: scored for name, contestant in rows.items() if (scored := _named(contestant, means))}
     if not found:
         raise UserError(
             found=f"no model in common: {', '.join(dict.fromkeys(mean.contestant for mean in means)) or 'none'} "
-            f"in {folder}, {', '.join(recipes)} were timed",
+            f"in {folder}, {', '.join(vaes)} to be timed",
             expected="a run with scores of the models that are timed, in the same number of steps",
             run_next=RUN,
         )
     chosen = _metric(metric, means, found)
-    of_row = {name: own[chosen].score for name, own in found.items() if chosen in own}
-    return Quality(chosen, of_row, tuple(_notes(folder, chosen, recipes, of_row)))
+    drawn = {name: own[chosen] for name, own in found.items() if chosen in own}
+    notes = (*_notes(folder, chosen, vaes, drawn), *_others(drawn, rows))
+    return Quality(chosen, {name: mean.score for name, mean in drawn.items()}, notes)
 
 
 def _named(contestant: str, means: list[_Mean]) -> dict[str, _Mean]:
-    """Metric -> mean of the contestant of this name, else of that which differs from it in nothing but its dtype."""
+    """Metric -> mean of the contestant of this name; else of that which differs from it in nothing but its dtype; else
+    of the seeds that it is one of.
+    """
     exact = {mean.metric: mean for mean in means if mean.contestant == contestant}
-    return exact or {mean.metric: mean for mean in means if without_dtype(mean.contestant) == contestant}
+    other = {mean.metric: mean for mean in means if without_dtype(mean.contestant) == contestant}
+    return exact or other or {mean.metric: mean for mean in means if contestant in mean.members}
 
 
 def _metric(asked: str | None, means: list[_Mean], found: Mapping[str, Mapping[str, _Mean]]) -> str:
@@ -101,9 +111,17 @@ def _metric(asked: str | None, means: list[_Mean], found: Mapping[str, Mapping[s
     return usual
 
 
-def _notes(folder: Path, metric: str, recipes: Mapping[str, Any], of_row: Mapping[str, Score]) -> Iterator[str]:
+def _others(drawn: Mapping[str, _Mean], rows: Mapping[str, str]) -> Iterator[str]:
+    """Of rows whose score is not that of the very contestant."""
+    for name, mean in drawn.items():
+        if mean.contestant != rows[name]:
+            seeds = f", the mean of {len(mean.members)} seeds" if len(mean.members) > 1 else ""
+            yield f"{name} stands at the score of {mean.contestant}{seeds}"
+
+
+def _notes(folder: Path, metric: str, timed: Mapping[str, object], of_row: Mapping[str, object]) -> Iterator[str]:
     yield f"quality: {metric} of {folder}"
-    if without := [name for name in recipes if name not in of_row]:
+    if without := [name for name in timed if name not in of_row]:
         yield f"not scored there, and so not in the scatter: {', '.join(without)}"
     if not (folder / RESULTS[0]).is_file() and not (folder / LINES[0]).is_file():
         yield "the scored run is PARTIAL: clips were missing"
@@ -136,7 +154,7 @@ def _of_lineup(records: list[dict[str, Any]]) -> Iterator[_Mean]:
     for record in records:
         if record["kind"] == "mean" and record["part"] == "all" and record["mean"] is not None:
             score = Score(record["mean"], record["low"], record["high"])
-            yield _Mean(record["row"], record["metric"], record["group"], score)
+            yield _Mean(record["row"], record["metric"], record["group"], score, tuple(record["members"]))
 
 
 def _of_table(table: dict[str, Any]) -> Iterator[_Mean]:

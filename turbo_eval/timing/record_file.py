@@ -31,18 +31,27 @@ class _Mismatch(Exception):
 
 def write_record(record: SpeedRecord, path: Path) -> Path:
     """Whole or not at all. ValueError: a number that is not finite. UserError: the disk refuses."""
-    whole = {"schema_version": SCHEMA_VERSION, "record": asdict(record), "derived": [derived(r) for r in record.rows]}
-    text = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(document(record), indent=1, ensure_ascii=False, allow_nan=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     return write_atomically(path, (text + "\n").encode())
 
 
+def document(record: SpeedRecord) -> dict[str, object]:
+    """What is in the file."""
+    return {"schema_version": SCHEMA_VERSION, "record": asdict(record), "derived": [derived(r) for r in record.rows]}
+
+
 def derived(row: SpeedRow) -> dict[str, object]:
-    """What follows from a row, for other programs: verdict; median and interval of each stage, in seconds."""
+    """What follows from a row, for other programs: verdict; median and interval of each stage, in seconds.
+
+    None: too few runs for it. A stage without any run is left out.
+    """
     stages = {}
     for stage, runs_s in row.runs_s.items():
-        median_s, low_s, high_s = median_interval(runs_s)
-        stages[stage] = {"median_s": median_s, "low_s": low_s, "high_s": high_s, "cv": coefficient_of_variation(runs_s)}
+        if runs_s:
+            median_s, low_s, high_s = median_interval(runs_s)
+            cv = coefficient_of_variation(runs_s) if len(runs_s) > 1 else None
+            stages[stage] = {"median_s": median_s, "low_s": low_s, "high_s": high_s, "cv": cv}
     return {
         "name": row.name,
         "recipe_fingerprint": row.recipe.fingerprint,
@@ -107,7 +116,7 @@ def _typed(kind: Any, value: Any, where: str) -> Any:
     if origin in (typing.Union, types.UnionType):  # of records: X | None alone
         (some,) = (part for part in parts if part is not type(None))
         return None if value is None else _typed(some, value, where)
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         _of_type(value, dict, "an object", where)
         _names(value, tuple(field.name for field in fields(kind)), where)
         hints = typing.get_type_hints(kind)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from math import inf
 
-from turbo_eval.timing.cells import MARK, batches, label, significant
+from turbo_eval.timing.cells import MARK, batches, label, significant, walls_s
 from turbo_eval.timing.intervals import coefficient_of_variation
 from turbo_eval.timing.power import smallest_found
-from turbo_eval.timing.record import WALL, Difference, Ratio, Recipe, SpeedRecord, SpeedRow, SpeedUp, fingerprint
+from turbo_eval.timing.record import Difference, Ratio, Recipe, SpeedRecord, SpeedRow, SpeedUp, fingerprint
+from turbo_eval.timing.speed_ups import verdict
 
 POWER = 0.8
 
@@ -54,11 +56,13 @@ def speed_up(found: SpeedUp, rows: Mapping[str, SpeedRow]) -> str:
     calls = [rows[name].network_calls for name in (found.row, found.against) if name in rows]
     counted = " ({} against {})".format(*calls) if len(calls) == 2 else ""
     ends = f"{_ratio(found.end_to_end)} as fast as {names[1]} end to end and {_ratio(found.denoising)} in denoising"
-    return f"{names[0]} is {ends}; network calls {found.calls:.3g}x{counted}"
+    difference = rows[found.row].difference if found.row in rows else None
+    clips = f"; clips: {_difference(difference)}" if difference and difference.than == found.against else ""
+    return f"{names[0]} is {ends}; network calls {found.calls:.3g}x{counted}{clips}"
 
 
 def _ratio(ratio: Ratio) -> str:
-    unsure = " (no difference found)" if ratio.low <= 1 <= ratio.high else ""
+    unsure = " (no difference found)" if verdict(ratio) == "no difference" else ""
     return "{}x [{}, {}]{}".format(*(significant(x, 3) for x in (ratio.ratio, ratio.low, ratio.high)), unsure)
 
 
@@ -69,20 +73,25 @@ def _reasons(record: SpeedRecord) -> Iterator[str]:
 
 
 def _differences(record: SpeedRecord) -> Iterator[str]:
+    """Of the clips of rows that race others than those whose clips theirs were compared with."""
+    beside = {(found.row, found.against) for found in record.speed_ups}
     for row in record.rows:
-        if row.difference is not None:
+        if row.difference is not None and (row.name, row.difference.than) not in beside:
             yield f"{row.name} against {row.difference.than}: {_difference(row.difference)}"
 
 
 def _difference(difference: Difference) -> str:
     if difference.psnr_db is None:
-        return "equal in every pixel"
-    levels = f"{difference.max_levels} of 255 levels at most, {significant(difference.mean_levels, 2)} on average"
+        return "the same in every pixel"
+    levels = (
+        f"other by {difference.max_levels} of 255 levels at most, {significant(difference.mean_levels, 2)} on average"
+    )
     return f"{levels}, PSNR {difference.psnr_db:.1f} dB"
 
 
 def _method(record: SpeedRecord) -> Iterator[str]:
-    yield "runs interleaved (a, b, ..., b, a); stages and wall clock from text to finished files"
+    order = "runs interleaved (a, b, ..., b, a); " if len(record.rows) > 1 else ""
+    yield f"{order}stages and wall clock from text to finished files"
     options = _by({row.name: _options(row.recipe) for row in record.rows})
     yield from (f"{said}: {', '.join(names)}" for said, names in options.items() if len(options) > 1)
     ends = _by({row.name: row.stopped_by for row in record.rows})
@@ -90,7 +99,7 @@ def _method(record: SpeedRecord) -> Iterator[str]:
         yield f"ended by: {end}" + (f" ({', '.join(names)})" if len(ends) > 1 else "")
     if small := list(_smallest(record)):
         yield f"slow-downs found with {100 * POWER:.0f} % power from: {', '.join(small)}"
-    calls = [min(row.runs_s[WALL]) for row in record.rows if row.runs_s[WALL]]
+    calls = [min(walls_s(row)) for row in record.rows if walls_s(row)]
     if calls:
         share = 100 * record.harness_s / min(calls)
         added = f"{significant(1e6 * record.harness_s, 2)} us to a call"
@@ -118,9 +127,9 @@ def _by(said: Mapping[str, str]) -> dict[str, list[str]]:
 
 def _smallest(record: SpeedRecord) -> Iterator[str]:
     for row in record.rows:
-        runs = row.runs_s[WALL]
-        if len(runs) > 1:
-            found = smallest_found(coefficient_of_variation(runs), len(runs), POWER)
+        runs = walls_s(row)
+        found = smallest_found(coefficient_of_variation(runs), len(runs), POWER) if len(runs) > 1 else inf
+        if 0 < found < inf:
             yield f"{label(row)} {significant(100 * found, 2)} %"
 
 

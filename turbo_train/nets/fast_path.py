@@ -8,6 +8,8 @@ from typing import Literal, get_args
 
 Compile = Literal["off", "default", "max"]
 COMPILES = get_args(Compile)
+RANDOM_TINY_VAE = Path("random")
+"""In FastPath.tiny_vae: an AutoencoderTiny of TAESD's sizes, filled with random numbers, in place of a folder."""
 
 
 @dataclass(frozen=True)

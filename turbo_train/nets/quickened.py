@@ -16,9 +16,9 @@ from turbo_train.nets.cached_text import cache_text
 from turbo_train.nets.channels_last import to_channels_last
 from turbo_train.nets.compiled import CompiledDenoiser
 from turbo_train.nets.cuda_graph import GraphedDenoiser, check_gpu
-from turbo_train.nets.fast_path import FastPath
+from turbo_train.nets.fast_path import RANDOM_TINY_VAE, FastPath
 from turbo_train.nets.model import Model
-from turbo_train.nets.tiny_vae import load_tiny_vae
+from turbo_train.nets.tiny_vae import load_tiny_vae, random_tiny_vae
 from turbo_train.nets.unet_denoiser import UNetDenoiser
 
 
@@ -51,7 +51,8 @@ def quicken(model: Model, fast: FastPath, device: str) -> Quickened:
     if fast.decode_frames is not None and fast.decode_frames < 1:
         raise UserError(found=f"{fast.decode_frames} frames decoded at a time", expected="1 or more")
     if fast.tiny_vae is not None:
-        tiny = load_tiny_vae(fast.tiny_vae, model.vae)
+        full, random = model.vae, fast.tiny_vae == RANDOM_TINY_VAE
+        tiny = random_tiny_vae(full.latent_channels, full.factor) if random else load_tiny_vae(fast.tiny_vae, full)
         if isinstance(model.vae, nn.Module):
             like = next(model.vae.parameters())
             tiny.to(device=like.device, dtype=like.dtype)

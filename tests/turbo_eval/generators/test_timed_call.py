@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from turbo_eval.generators.difference import difference
 from turbo_eval.generators.latent import LatentGenerator, load_generator
 from turbo_eval.generators.timed import TimedCall, load_timed
 from turbo_eval.models import find_model
 from turbo_eval.records import Prompt
 from turbo_eval.timing.record import REMAINING, STAGES, WALL
+from turbo_train.nets.fast_path import FastPath
+from turbo_train.nets.quickened import quicken
 from turbo_train.sampling.setting import Setting
 from turbo_train.video_io import read_video
 
@@ -64,3 +67,21 @@ def test_loading_is_timed_and_gives_the_same_model(tiny_teacher: Path, tmp_path:
         clip = LatentGenerator(loaded.model, setting, 1).generate(PROMPTS[:1], [0], 0)[0]
         same = load_generator(entry.source, setting, 1).generate(PROMPTS[:1], [0], 0)[0]
     assert clip.shape == (3, 8, 16, 3) and np.array_equal(clip, same)
+
+
+@pytest.mark.parametrize("kind", ["teacher", "student"])
+def test_a_quickened_model_is_timed_like_any_other(
+    tiny_teacher: Path, tiny_student: Path, tmp_path: Path, kind: str
+) -> None:
+    folder = tiny_teacher if kind == "teacher" else tiny_student
+    setting = Setting("ddim", 3, 2.0) if kind == "teacher" else Setting("consistency", 3, 3.0)
+    plain = timed(folder, setting, tmp_path)
+    model = timed(folder, setting, tmp_path).generator.model
+    bare = replace(model, denoiser=model.denoiser.denoiser)  # type: ignore[attr-defined]
+    quick = quicken(bare, FastPath(cached_text=True, decode_frames=1), "cpu").model
+    call = TimedCall(LatentGenerator(quick, setting, batch=2), PROMPTS, 5, tmp_path)
+    for one in (plain, call):
+        one()
+        spent = one()
+    assert call.network_calls == plain.network_calls and all(spent[stage] > 0 for stage in STAGES)
+    assert difference(call.frames, plain.frames, "plain").max_levels <= 1

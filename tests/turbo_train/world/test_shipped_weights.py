@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from turbo_train.nets.base import teacher_sha256
 from turbo_train.nets.student import load_student
 from turbo_train.nets.student_config import read_student_config
 from turbo_train.nets.teacher import load_teacher
+from turbo_train.nets.tiny_vae import load_tiny_vae
+from turbo_train.nets.vae import FrameVAE
 from turbo_train.presets import find_preset
 from turbo_train.world import WEIGHTS
 from turbo_train.world.build import measure
+from turbo_train.world.build.clips import make_clips
 from turbo_train.world.build.contrastive import MODELS
+from turbo_train.world.build.tiny_vae import figures_of
 
 LIMIT_BYTES = 26_000_000
 STUDENTS = {  # folder -> preset and seed
@@ -30,7 +36,7 @@ STUDENTS = {  # folder -> preset and seed
 
 def test_everything_is_shipped_in_26_megabytes() -> None:
     files = [path for path in WEIGHTS.rglob("*") if path.is_file()]
-    assert {path.name for path in WEIGHTS.iterdir()} == {"teacher", *STUDENTS, *MODELS, "built.json"}
+    assert {path.name for path in WEIGHTS.iterdir()} == {"teacher", "tiny_vae", *STUDENTS, *MODELS, "built.json"}
     assert sum(path.stat().st_size for path in files) <= LIMIT_BYTES
 
 
@@ -52,6 +58,23 @@ def test_the_record_meets_the_bar_for_a_real_teacher() -> None:
     assert many["all"] > few["all"]
     rows = record["teacher"]["validation"]
     assert rows[str(record["teacher"]["guidance_scale"])]["all"] == max(row["all"] for row in rows.values())
+
+
+def test_the_tiny_vae_is_small_cheap_and_as_near_to_the_full_decoder_as_recorded() -> None:
+    record = json.loads((WEIGHTS / "built.json").read_text(encoding="utf-8"))["tiny_vae"]
+    assert sum(path.stat().st_size for path in (WEIGHTS / "tiny_vae").iterdir()) <= 300_000
+    full = load_teacher(WEIGHTS / "teacher").vae
+    tiny = load_tiny_vae(WEIGHTS / "tiny_vae", full)
+    assert isinstance(full, FrameVAE)
+    frames = make_clips(12, seed=77, split="test").frames_BTCHW.flatten(0, 1)
+    measured = figures_of(tiny.vae, full, frames)
+    assert measured["psnr_full_decoder_db"] == pytest.approx(record["psnr_full_decoder_db"], abs=1.5)
+    operations = []
+    for vae in (tiny, full):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            vae.decode(torch.zeros(1, 4, 1, 8, 8))
+        operations.append(counter.get_total_flops())
+    assert operations[1] > 5 * operations[0]
 
 
 @pytest.mark.parametrize(("name", "share"), [("world-vcm", 0.6), ("world-turbo", 0.8)])

@@ -23,7 +23,7 @@ NOISE_STD = 0.1  # of latents, whose own is 1
 TRUE_FRAMES_WEIGHT = 0.1
 BATCH_FRAMES = 24
 WIDTH = 16
-PLAN = Fit(steps=6000, lr=5e-3, seed=51, ema=0.998)
+PLAN = Fit(steps=4000, lr=5e-3, seed=51, ema=0.998)
 CLIPS, TRAIN_SEED, HELD_SEED = 3000, 5001, 5002
 
 

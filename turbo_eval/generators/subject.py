@@ -1,0 +1,90 @@
+"""What is loaded, made quick and called once, before anything of it is measured? One subject per row.
+
+Rows that differ only in steps, guidance or batch share their networks. The first call is apart: it compiles, chooses
+kernels and takes memory, which later ones find there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from turbo_eval.generators.largest_batch import too_large, trial
+from turbo_eval.generators.latent import LatentGenerator
+from turbo_eval.generators.out_of_memory import is_out_of_memory
+from turbo_eval.generators.timed import TimedCall, load_timed
+from turbo_eval.model_table import ModelEntry
+from turbo_eval.records import Prompt
+from turbo_eval.timing.record import WALL, Recipe
+from turbo_train.nets.fast_path import FastPath
+from turbo_train.nets.quickened import Quickened, quicken
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A row's piece of work after its first call. load_s: of its networks, shared or not."""
+
+    call: TimedCall
+    quick: Quickened
+    fast: FastPath
+    load_s: float
+    first_call_s: float
+
+    @property
+    def recipe(self) -> Recipe:
+        """What is run. A network that could not be compiled is run as it is: `notes` says so."""
+        generator = self.call.generator
+        setting, model = generator.setting, generator.model
+        _, frames, height, width = model.latent_shape
+        return Recipe(
+            model=model.name,
+            sampler=setting.sampler,
+            num_steps=setting.num_steps,
+            guidance_scale=setting.guidance_scale,
+            batch=generator.batch,
+            frames=frames,
+            height_px=height * model.vae.factor,
+            width_px=width * model.vae.factor,
+            dtype=setting.dtype,
+            compile="off" if self.quick.notes else self.fast.compile,
+            cuda_graphs=self.fast.cuda_graphs,
+            channels_last=self.fast.channels_last,
+            cached_text=self.fast.cached_text,
+            decode_frames=model.vae.chunk_frames,
+            vae="full" if self.fast.tiny_vae is None else "tiny",
+        )
+
+    @property
+    def compile_s(self) -> float | None:
+        """Of the first call; None: nothing was compiled."""
+        return None if self.quick.notes else self.quick.compile_s
+
+
+class Loading:
+    """Loads each set of networks once. random_weights: in place of files."""
+
+    def __init__(self, device: str, seed: int, folder: Path, *, random_weights: bool) -> None:
+        self._device, self._seed, self._folder, self._random = device, seed, folder, random_weights
+        self._quick: dict[Hashable, tuple[Quickened, float]] = {}
+
+    def subject(self, entry: ModelEntry, fast: FastPath, prompts: Sequence[Prompt], name: str) -> Subject:
+        """The row's, loaded and called once. prompts: one per clip. UserError: too large for the memory."""
+        setting = entry.setting
+        same = replace(setting, num_steps=1, guidance_scale=0.0, eta=0.0, motion_gs=None)
+        key = (entry.source, entry.recipe, entry.name, same, fast)
+        try:
+            if key not in self._quick:
+                loaded = load_timed(entry, self._device, random_weights=self._random, seed=self._seed)
+                model = replace(loaded.model, name=entry.label)
+                self._quick[key] = quicken(model, fast, self._device), loaded.load_s
+            quick, load_s = self._quick[key]
+            call = TimedCall(LatentGenerator(quick.model, setting, len(prompts)), prompts, self._seed, self._folder)
+            return Subject(call, quick, fast, load_s, call()[WALL])
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # Outside of `except`, whose traceback would hold what the call held.
+        if key not in self._quick:  # not even its weights
+            raise too_large(name, 1, lambda batch: False)
+        raise too_large(name, len(prompts), trial(self._quick[key][0].model, setting, prompts[0], self._folder))
