@@ -95,6 +95,11 @@ def test_every_option_reaches_the_request(asked: list[SpeedRequest]) -> None:
     assert not [name for name, value in vars(asked[0]).items() if value == vars(usual)[name]]
 
 
+def test_steps_and_batches_given_twice_are_there_once(asked: list[SpeedRequest]) -> None:
+    assert call("--steps", "8,4,8", "--batch", "1,1").exit_code == 0
+    assert (asked[0].steps, asked[0].batches) == ((8, 4), (1,))
+
+
 def test_json_is_one_document_on_stdout(asked: list[SpeedRequest]) -> None:
     done = call("--json")
     assert json.loads(done.stdout) == {"rows": ["world-turbo"]}

@@ -90,6 +90,7 @@ def test_each_option_alone_differs_from_none_in_one_field_and_all_in_every_one(d
         assert {"tiny_vae"} in changed
     assert {contestant_of(name) for name in found} == {"vc2-turbo"}
     fewer = rows("cpu", each_option=True, channels_last=False)
+    assert {row.entry.name for row in fewer.values()} == {"world-turbo"}  # without a model: the usual one, alone
     assert not any(row.fast.channels_last or row.fast.tiny_vae for row in fewer.values())
 
 

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil
 
-from turbo_eval.generators.cost import making_of
+from turbo_eval.generators.cost import Making, making_of
 from turbo_eval.generators.rates import TF32
 from turbo_eval.model_table import ModelEntry
 from turbo_eval.scorers.vbench.operations import Operations
@@ -40,7 +41,9 @@ def stage_work(entry: ModelEntry, batch: int, fast: FastPath | None = None) -> M
     Texts are encoded one at a time, as latent.py does; a guided step is one call of two rows for each clip.
     UserError: as making_of's.
     """
-    made, setting = making_of(entry, fast), entry.setting
+    fast, setting = fast or FastPath(), entry.setting
+    counted = FastPath(cached_text=fast.cached_text, decode_frames=fast.decode_frames, tiny_vae=fast.tiny_vae)
+    made = _making(entry, counted)
     size = BYTES[setting.dtype]
     decodes = ceil(batch * made.shape.frames / made.decode_frames)
     weights = made.weights
@@ -50,6 +53,12 @@ def stage_work(entry: ModelEntry, batch: int, fast: FastPath | None = None) -> M
         REMAINING: _work(made.remaining * batch, weights.step * (setting.num_steps - 1) * size),
         DECODE: _work(made.decode * batch, weights.decode * decodes * size),
     }
+
+
+@lru_cache(maxsize=64)
+def _making(entry: ModelEntry, fast: FastPath) -> Making:
+    """Counted once for all rows that differ in nothing that is counted: to build a large network takes seconds."""
+    return making_of(entry, fast)
 
 
 def floor_s(work: Mapping[str, Work], dtype: str, rates: Rates) -> Mapping[str, float]:

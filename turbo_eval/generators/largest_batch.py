@@ -67,7 +67,10 @@ def give_back() -> None:
 
 
 def too_large(name: str, asked: int, fits: Callable[[int], bool]) -> UserError:
-    """What to say when a call of `asked` clips did not fit."""
+    """What to say when a call of `asked` clips did not fit.
+
+    To be called when that error is forgotten, for its traceback holds what the call held. fits: `trial`'s.
+    """
     give_back()
     found, most = f"{name}: out of memory at --batch {asked}", largest_batch(fits, asked)
     if most:

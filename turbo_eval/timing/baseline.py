@@ -69,13 +69,18 @@ def save_baseline(record: SpeedRecord, path: Path) -> Path:
     """
     if doubts := _doubts(record):
         raise NotValid(found="; ".join(doubts), expected="a baseline whose every row is VALID", run_next=AGAIN)
+    check_new(path)
+    return write_record(record, path)
+
+
+def check_new(path: Path) -> None:
+    """UserError: a file is there already. To be asked before anything is measured."""
     if path.exists():
         raise UserError(
             found=f"{path} is there already",
             expected="a new file: no baseline is overwritten",
             run_next="another --save-baseline FILE, or remove the old one",
         )
-    return write_record(record, path)
 
 
 def compare(baseline: SpeedRecord, record: SpeedRecord, force: bool = False) -> Comparison:

@@ -88,7 +88,7 @@ def _times(record: SpeedRecord) -> Grid:
     for row in record.rows:
         own = stages_s(row)
         counts = [str(row.recipe.num_steps), str(row.network_calls), *([str(row.recipe.batch)] if several else [])]
-        stages = (significant(own[stage] * scale if stage in own else None) for stage in STAGES)
+        stages = (significant(own[stage] * scale if own.get(stage) else None) for stage in STAGES)
         verdict = "VALID" if row.valid else "INVALID"
         lines.append([*counts, *stages, _bounded(row, scale), str(len(walls_s(row))), verdict])
     heads = ("steps", "calls", *(["batch"] if several else []), *HEADS.values(), "wall clock [95 %]", "runs", "verdict")

@@ -22,7 +22,7 @@ GOOD, BAD = "#1f618d", "#c0392b"
 WIDTH_IN, BAR_IN = 10.0, 0.42  # of the picture; of a row, inches
 DPI = 110
 FAR = 5
-PALE = 0.4  # opacity
+PALE = 0.55  # opacity
 BESIDE = ((6, 4), (-6, 4), (6, -4), (-6, -4))  # of a point, in points
 
 
@@ -45,7 +45,9 @@ def draw_stages(record: SpeedRecord) -> bytes:
     *panels, shares = figure.subplots(1, len(widths), sharey=True, width_ratios=widths)
     for axes, limit in zip(panels, limits, strict=True):
         _times(axes, rows, limit)
-        axes.set_xlabel("seconds per clip, medians" if limit == longest else "the same, enlarged", fontsize=9)
+        axes.set_xlabel(
+            "seconds per clip, medians of the stages" if limit == longest else "the same, enlarged", fontsize=9
+        )
     _shares(shares, rows)
     names = panels[0].set_yticks(range(len(rows)), [label(row) for row in rows], fontsize=9)
     for name, row in zip(names, rows, strict=True):

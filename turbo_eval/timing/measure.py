@@ -6,8 +6,8 @@ that a slow change of the machine falls on all alike. Warm-ups go in the same or
 stop_rule.py. Intervals are computed between rounds, never in a call, and ever more rarely.
 
 Garbage collection is off while a work runs, as in timeit: a collection over the hundred thousands of objects of torch
-and its companions takes longer than many a call and would fall on any one of them. Before each round the young objects
-are collected (generations 0 and 1: some 10 us), so that cycles of at most one round hold memory.
+and its companions takes longer than many a call (0.4 s) and would fall on any one of them. Before each round the young
+objects are collected (generations 0 and 1: some 10 us), so that cycles of at most one round hold memory.
 """
 
 from __future__ import annotations

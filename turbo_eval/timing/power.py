@@ -22,8 +22,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from turbo_eval.timing.intervals import LEVEL, MIN_ROUNDS
+from turbo_eval.timing.intervals import LEVEL
 
+MIN_RUNS = 10
 MOST_RUNS = 1_000_000
 _CELLS = 400
 
@@ -31,14 +32,14 @@ _CELLS = 400
 def power(cv: float, slow_down: float, runs: int) -> float:
     """Probability that a slow-down is found. slow_down: 0.05 is 5 %. runs: of each row, two a round.
 
-    With no slow-down it is the rate of false alarms. 0 with fewer than three rounds, which have no interval.
+    With no slow-down it is the rate of false alarms. 0 with fewer than MIN_RUNS, for which the formula does not hold.
     """
     return _power(cv, slow_down, runs)
 
 
 def _power(cv: float, slow_down: float, runs: int) -> float:
     rounds = runs // 2
-    if rounds < MIN_ROUNDS:
+    if runs < MIN_RUNS:
         return 0.0
     if cv <= 0:
         return float(slow_down != 0)
@@ -61,7 +62,7 @@ def _bounds(rounds: int) -> NDArray[np.float64]:
 
 def runs_needed(cv: float, slow_down: float = 0.05, power: float = 0.8) -> int | None:
     """Fewest runs of each row (even) that find it so often, or None: more than MOST_RUNS."""
-    low, high = MIN_ROUNDS - 1, MIN_ROUNDS
+    low, high = MIN_RUNS // 2 - 1, MIN_RUNS // 2
     while _power(cv, slow_down, 2 * high) < power:
         if 2 * high > MOST_RUNS:
             return None
@@ -73,8 +74,8 @@ def runs_needed(cv: float, slow_down: float = 0.05, power: float = 0.8) -> int |
 
 
 def smallest_found(cv: float, runs: int, power: float = 0.8) -> float:
-    """Smallest slow-down that is found so often; inf with fewer than three rounds, 0 without noise."""
-    if runs // 2 < MIN_ROUNDS:
+    """Smallest slow-down that is found so often; inf with fewer than MIN_RUNS, 0 without noise."""
+    if runs < MIN_RUNS:
         return math.inf
     if cv <= 0:
         return 0.0

@@ -68,7 +68,7 @@ def find_scores(folder: Path, vaes: Mapping[str, str], metric: str | None = None
     if not found:
         raise UserError(
             found=f"no model in common: {', '.join(dict.fromkeys(mean.contestant for mean in means)) or 'none'} "
-            f"in {folder}, {', '.join(vaes)} to be timed",
+            f"scored in {folder}, {', '.join(vaes)} timed",
             expected="a run with scores of the models that are timed, in the same number of steps",
             run_next=RUN,
         )

@@ -17,7 +17,7 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from turbo_eval.durable import write_atomically
+from turbo_eval.durable import write_atomically, writing
 from turbo_eval.timing.intervals import coefficient_of_variation, median_interval
 from turbo_eval.timing.record import SCHEMA_VERSION, SpeedRecord, SpeedRow
 from turbo_train.errors import UserError, near
@@ -32,7 +32,8 @@ class _Mismatch(Exception):
 def write_record(record: SpeedRecord, path: Path) -> Path:
     """Whole or not at all. ValueError: a number that is not finite. UserError: the disk refuses."""
     text = json.dumps(document(record), indent=1, ensure_ascii=False, allow_nan=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     return write_atomically(path, (text + "\n").encode())
 
 

@@ -67,9 +67,11 @@ def _ratio(ratio: Ratio) -> str:
 
 
 def _reasons(record: SpeedRecord) -> Iterator[str]:
+    rows: dict[str, list[str]] = {}
     for row in record.rows:
         for reason in row.reasons:
-            yield f"{label(row)}: {reason.code}: {reason.text}"
+            rows.setdefault(f"{reason.code}: {reason.text}", []).append(row.name)
+    yield from (f"{', '.join(names)}: {reason}" for reason, names in rows.items())
 
 
 def _differences(record: SpeedRecord) -> Iterator[str]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+_ORDERS = {nn.Conv2d: torch.channels_last, nn.Conv3d: torch.channels_last_3d}
+
 
 def to_channels_last(net: nn.Module) -> None:
-    """Weights of two-dimensional convolutions in that order, in place; activations follow. Values stay what they are.
+    """Weights of its convolutions in that order, in place; activations follow. Values stay what they are.
 
-    Three-dimensional ones keep theirs: of the UNets here they are convolutions over time alone, between permutations.
+    Frames in a row, each with its channels last, are a clip with its channels last: between convolutions over pictures
+    and those over time nothing has to be moved.
     """
     for layer in net.modules():
-        if isinstance(layer, nn.Conv2d):
-            layer.to(memory_format=torch.channels_last)
+        for kind, order in _ORDERS.items():
+            if isinstance(layer, kind):
+                layer.to(memory_format=order)

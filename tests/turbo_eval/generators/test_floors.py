@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import AutoencoderTiny
+from torch import nn
 
 from turbo_eval.generators.cost import ReadWeights, making_of, operations_of, shaped_tiny_vae
 from turbo_eval.generators.floors import Work, floor_s, stage_work, tflop_of
@@ -24,9 +24,7 @@ from turbo_train.nets.counted import Counted
 from turbo_train.nets.fast_path import RANDOM_TINY_VAE, FastPath
 from turbo_train.nets.tiny_vae import TinyVAE
 
-H200 = Rates({"bfloat16": 790.0}, copy_gb_s=4000.0)  # performance.md's, B1
-FULL = TinyVAE(AutoencoderTiny())  # four channels, eight pixels a cell, as Stable Diffusion's VAE
-counted_once = cache(making_of)  # to build a network in shape alone takes a second
+H200 = Rates({"bfloat16": 790.0}, copy_gb_s=4000.0)  # what large products and copies reach on one
 
 
 def entry(name: str, **chosen: object) -> ModelEntry:
@@ -38,11 +36,6 @@ def tiny_folder(folder: Path) -> Path:
     """TAESD's sizes, which are diffusers' defaults."""
     AutoencoderTiny().save_config(folder)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def counted_netstage_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("turbo_eval.generators.floors.making_of", counted_once)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +53,7 @@ def test_published_sizes_against_the_reckoned_floors(name: str, step: float, dec
     assert work[REMAINING].tflop == pytest.approx(3 * step, rel=0.02)
     assert work[DECODE].tflop == pytest.approx(decode, rel=0.02)
     assert sum(floor_s(work, "bfloat16", H200).values()) == pytest.approx(floor, rel=0.02)
-    weights = 1.4133e9 if name == "vc2-turbo" else 1.4112e9  # B1: parameters, all of which a step reads
+    weights = 1.4133e9 if name == "vc2-turbo" else 1.4112e9  # parameters, all of which a step reads
     assert work[FIRST].weights_bytes == pytest.approx(2 * weights, rel=0.002)
 
 
@@ -75,14 +68,22 @@ def test_teachers_of_published_sizes() -> None:
 
 def test_taesd_decodes_for_less(tmp_path: Path) -> None:
     with torch.device("meta"), torch.no_grad():
-        tiny = shaped_tiny_vae(tiny_folder(tmp_path), FULL)
+        full = TinyVAE(AutoencoderTiny())  # four channels, eight pixels a cell, as Stable Diffusion's VAE
+        tiny = shaped_tiny_vae(tiny_folder(tmp_path), full)
         with Counted() as of_large, ReadWeights() as weights:
             tiny.decode(torch.empty(1, 4, 1, 40, 64))
         with Counted() as of_small:
-            shaped_tiny_vae(RANDOM_TINY_VAE, FULL).decode(torch.empty(1, 4, 1, 32, 32))
+            shaped_tiny_vae(RANDOM_TINY_VAE, full).decode(torch.empty(1, 4, 1, 32, 32))
     assert 16 * operations_of(of_large).total / 1e12 == pytest.approx(1.41, rel=0.02)
     assert 16 * operations_of(of_small).total / 1e12 == pytest.approx(0.57, rel=0.02)
     assert weights.numbers == sum(p.numel() for p in tiny.vae.decoder.parameters())
+
+
+def test_weights_count_once_and_a_table_of_words_not_at_all() -> None:
+    table, layer, unused = nn.Embedding(1000, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+    with torch.no_grad(), ReadWeights() as weights:
+        layer(layer(table(torch.tensor([[1, 2, 3]]))))
+    assert weights.numbers == 8 * 8 + 8 and sum(p.numel() for p in unused.parameters()) == weights.numbers
 
 
 def test_a_call_is_linear_in_clips_and_steps_but_its_weights_are_not(student: ModelEntry) -> None:
@@ -112,14 +113,13 @@ def test_a_guided_step_is_two_rows_of_one_call() -> None:
 def test_all_the_decoders_weights_are_read_for_every_group_of_frames(
     student: ModelEntry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = counted_once(student, None)
+    made = making_of(student)
     whole = stage_work(student, 1)[DECODE]
     assert made.shape.frames <= made.decode_frames
-    monkeypatch.setattr("turbo_eval.generators.floors.making_of", lambda *_: replace(made, decode_frames=3))
+    monkeypatch.setattr("turbo_eval.generators.floors._making", lambda *_: replace(made, decode_frames=3))
     groups = stage_work(student, 2)[DECODE]
     assert groups.weights_bytes == -(-2 * made.shape.frames // 3) * whole.weights_bytes
     assert groups.tflop == 2 * whole.tflop
-    assert making_of(student, FastPath(decode_frames=3)).decode_frames == 3
 
 
 def test_a_tiny_vae_and_kept_keys_and_values_make_floors_lower(student: ModelEntry, tmp_path: Path) -> None:
@@ -134,6 +134,7 @@ def test_a_tiny_vae_and_kept_keys_and_values_make_floors_lower(student: ModelEnt
     assert fast[REMAINING].tflop < (steps - 1) * fast[FIRST].tflop
     assert fast[REMAINING].weights_bytes < plain[REMAINING].weights_bytes
     assert fast[DECODE].tflop < plain[DECODE].tflop and fast[TEXT] == plain[TEXT]
+    assert stage_work(student, 1, FastPath(compile="max", channels_last=True)) == plain
     with pytest.raises(UserError, match=r"config\.json"):
         stage_work(student, 1, FastPath(tiny_vae=tmp_path / "nothing"))
 

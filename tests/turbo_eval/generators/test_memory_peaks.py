@@ -19,10 +19,10 @@ CPU = torch.device("cpu")
 
 
 def work(hold: Callable[[int], object]) -> Callable[[Mark], None]:
-    """64 MB in the first step, 128 in the others, none in the decoding; twice the text, once with 32."""
+    """64 MB in the first step, 128 in the others, none in the decoding; the text twice, with 32 at first."""
 
     def call(mark: Mark) -> None:
-        for stage, size in ((TEXT, 0), (FIRST, 64), (REMAINING, 128), (DECODE, 0), (TEXT, 32)):
+        for stage, size in ((TEXT, 32), (FIRST, 64), (REMAINING, 128), (DECODE, 0), (TEXT, 0)):
             mark(stage)
             held = hold(size * MB)
             del held

@@ -88,6 +88,16 @@ def test_a_trend_that_both_share_changes_neither_the_ratio_nor_its_interval() ->
     assert (drifted.ratio, drifted.low, drifted.high) == pytest.approx((plain.ratio, plain.low, plain.high))
 
 
+def test_whole_rounds_are_drawn_so_what_a_round_s_runs_share_counts_once() -> None:
+    own, other = Noise("normal", 0.02).draw((2, 20), np.random.default_rng(3))
+    together, apart = np.repeat(own, 2), np.concatenate([own, own[::-1]])
+    widths = []
+    for a in (together, apart):
+        ratio = ratio_of_medians(a.tolist(), np.full(40, other.mean()).tolist())
+        widths.append(ratio.high - ratio.low)
+    assert widths[0] > 1.2 * widths[1]
+
+
 @pytest.mark.parametrize(
     "a,b",
     [([1.0] * 4, [1.0] * 4), ([1.0] * 7, [1.0] * 7), ([1.0] * 8, [1.0] * 6), ([1.0] * 5 + [0.0], [1.0] * 6)],

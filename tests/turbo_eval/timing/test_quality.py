@@ -116,7 +116,7 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     lineup(tmp_path, mean("a", "oracle_colour", 0.5), mean("z", "other", 0.5))
     with pytest.raises(UserError, match=r"did you mean oracle_colour\?.*expected one of oracle_colour"):
         quality_of(tmp_path, record_of("a"), "oracle_color")
-    with pytest.raises(UserError, match=r"no model in common: a, z in .* b to be timed"):
+    with pytest.raises(UserError, match=r"no model in common: a, z scored in .* b timed"):
         quality_of(tmp_path, record_of("b"))
     lineup(tmp_path, mean("a", "m", 0.5), mean("b", "n", 0.5))
     with pytest.raises(UserError, match="no metric that all of a, b have"):

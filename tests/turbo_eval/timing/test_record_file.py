@@ -108,6 +108,12 @@ def test_a_number_that_is_none_is_not_written(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_that_cannot_be_made_is_the_users_to_mend(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        write_record(cpu_record(), tmp_path / "file" / "speed.json")
+
+
 def test_a_whole_number_is_read_as_the_double_that_is_meant(tmp_path: Path) -> None:
     path = write_record(replace(cpu_record(), harness_s=2.0), tmp_path / "speed.json")
     path.write_text(path.read_text().replace('"harness_s": 2.0', '"harness_s": 2'))

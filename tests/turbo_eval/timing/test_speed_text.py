@@ -17,7 +17,18 @@ from turbo_eval.timing.cells import NOTHING, Grid, grids, label, significant, st
 from turbo_eval.timing.markdown import to_markdown
 from turbo_eval.timing.plan import needed, needed_grid
 from turbo_eval.timing.power import power
-from turbo_eval.timing.record import DECODE, ENCODE, STAGES, TEXT, WALL, Difference, Ratio, SpeedRecord, SpeedUp
+from turbo_eval.timing.record import (
+    DECODE,
+    ENCODE,
+    REMAINING,
+    STAGES,
+    TEXT,
+    WALL,
+    Difference,
+    Ratio,
+    SpeedRecord,
+    SpeedUp,
+)
 from turbo_eval.timing.sentences import paragraphs, speed_up
 from turbo_eval.timing.text import to_rich
 
@@ -75,6 +86,15 @@ def test_what_was_not_measured_is_a_dash_and_never_zero() -> None:
     assert column(times, "first step") == column(times, "video encode") == [NOTHING]
     assert column(spread, "p90") == column(spread, "compile") == [NOTHING]
     assert resources.lines[0].cells[1:] == (NOTHING,) * 9
+    one_step = row_of("one step", WORLD, {**STUDENT_S, REMAINING: 0.0}, 12)
+    assert column(grids(replace(cpu_record(), rows=(one_step,)))[0], "other steps") == [NOTHING]
+
+
+def test_a_reason_that_rows_share_is_said_once() -> None:
+    record = cpu_record()
+    rows = tuple(replace(row, reasons=record.rows[-1].reasons) for row in record.rows)
+    invalid = paragraphs(replace(record, rows=rows))[0]
+    assert [line.count("world-turbo") for line in invalid.lines] == [3, 3]
 
 
 def test_percentiles_and_intervals_appear_only_with_enough_runs() -> None:

@@ -68,6 +68,8 @@ def test_the_width_is_never_less_than_the_interval_s_own() -> None:
         median, low, high = median_interval(runs)
         assert low is not None and high is not None
         assert relative_half_width(runs.tolist()) >= (high - low) / 2 / median > 0
+    lucky = [0.9, 0.9, *[1.0] * 8, 1.1, 1.1]
+    assert median_interval(lucky) == (1.0, 1.0, 1.0) and relative_half_width(lucky) > 0.05
     assert relative_half_width([0.0] * 8) == 0
     assert relative_half_width([1.0] * 5) == math.inf
     assert relative_half_width([-1.0, 1.0] * 4) == math.inf

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from turbo_eval.timing.drift import drift_of
 from turbo_eval.timing.gpu_watch import POWER_CAP, GpuSeen
 from turbo_eval.timing.record import DECODE, ENCODE, FIRST, REMAINING, TEXT, WALL, Reason
 from turbo_eval.timing.validity import (
@@ -84,8 +85,9 @@ def test_a_trend_of_the_runs() -> None:
     found = reasons(runs(rising), QUIET)
     assert codes(found) == [CLOCK_DRIFT] and "first to last" in text_of(found) and "3 % allowed" in text_of(found)
     assert reasons(runs(tuple(np.linspace(1.0, 1.029, 20))), QUIET) == ()
-    noise = 1 + 0.04 * np.random.default_rng(3).permutation(np.linspace(-1, 1, 20))
-    assert CLOCK_DRIFT not in codes(reasons(runs(tuple(noise)), QUIET))
+    noise = tuple(1 + 0.03 * np.random.default_rng(14).standard_normal(12))
+    assert drift_of(noise).relative > 0.06  # by chance
+    assert reasons(runs(noise), QUIET) == ()
 
 
 def scattered(cv: float) -> tuple[float, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from turbo_eval.timing.cpu_watch import CpuTimes, cpu_seen, tree_pids, usable_cores
-from turbo_eval.timing.gpu_watch import POWER_CAP, Gpu, find_gpu, gpu_seen
+from turbo_eval.timing.gpu_watch import POWER_CAP, SLOWED_BY, Gpu, find_gpu, gpu_seen
 from turbo_eval.timing.watch import Watch, busy, busy_gpu
 
 BURN = "import time\nend = time.perf_counter() + {}\nwhile time.perf_counter() < end: pass"
@@ -141,9 +141,26 @@ def test_clock_heat_and_reasons_of_a_gpu() -> None:
     seen = gpu_seen(looks, max_mhz=1980, thermal_s=0.25)
     assert seen.slowed == {POWER_CAP: 1, "hardware thermal slowdown": 1}
     assert (seen.first_mhz, seen.last_mhz, seen.lowest_mhz, seen.highest_c) == (1980, 1980, 1500, 88)
+    old_driver = gpu(CurrentClocksThrottleReasons=0x20)
+    assert old_driver.look(()).slowed == ("software thermal slowdown",)
     nothing = gpu_seen([gpu().look(())], None, None)
     assert (nothing.first_mhz, nothing.slowed, nothing.highest_c, nothing.processes) == (None, {}, None, ())
     assert gpu(ViolationStatus=SimpleNamespace(violationTime=2_500_000_000)).thermal_s() == 2.5
+
+
+def test_the_library_has_what_it_is_asked_for_and_means_the_same_bits() -> None:
+    import pynvml
+
+    one = gpu()
+    assert (one.look(()).mhz, one.others(()), one.thermal_s(), one.max_mhz(), one.use()) == (None,) * 5
+    asked = set(one.nvml.asked)
+    assert len(asked) == 8 and all(hasattr(pynvml, name) for name in asked)
+    names = ("SwPowerCap", "HwSlowdown", "SwThermalSlowdown", "HwThermalSlowdown", "HwPowerBrakeSlowdown")
+    spelt = {name: (f"nvmlClocksEventReason{name}", f"nvmlClocksThrottleReason{name}") for name in names}
+    bits = [next(getattr(pynvml, s) for s in both if hasattr(pynvml, s)) for both in spelt.values()]
+    assert bits == list(SLOWED_BY)
+    constants = ("NVML_TEMPERATURE_GPU", "NVML_CLOCK_SM", "NVML_PERF_POLICY_THERMAL")
+    assert [getattr(pynvml, name) for name in constants] == [getattr(Library, name) for name in constants]
 
 
 def test_processes_on_a_gpu_but_our_own() -> None:

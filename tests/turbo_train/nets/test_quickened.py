@@ -120,12 +120,13 @@ def test_without_options_the_model_is_the_same_object_s_parts(rest: Model) -> No
     assert quick.notes == () and quick.compile_s is None
 
 
-def test_channels_last_is_the_order_of_all_two_dimensional_convolutions(rest: Model) -> None:
+def test_channels_last_is_the_order_of_all_convolutions(rest: Model) -> None:
     quick = quicken(model(rest, KINDS[0]), FastPath(channels_last=True), "cpu")
     for part in (quick.model.denoiser, quick.model.vae):
         assert isinstance(part, nn.Module)
-        weights = [layer.weight for layer in part.modules() if isinstance(layer, nn.Conv2d)]
-        assert weights and all(w.is_contiguous(memory_format=torch.channels_last) for w in weights)
+        weights = [layer.weight for layer in part.modules() if isinstance(layer, nn.Conv2d | nn.Conv3d)]
+        orders = {4: torch.channels_last, 5: torch.channels_last_3d}
+        assert weights and all(w.is_contiguous(memory_format=orders[w.ndim]) for w in weights)
 
 
 def test_a_tiny_vae_takes_the_place_of_the_full_one_in_its_dtype(rest: Model, tmp_path: Path) -> None:
