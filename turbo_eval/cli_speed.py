@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,23 +17,9 @@ from turbo_train.nets.fast_path import COMPILES, FastPath
 from turbo_train.sampling.setting import DTYPES
 
 if TYPE_CHECKING:
-    from turbo_eval.timing.record import SpeedRecord
+    from turbo_eval.speed_run import Spoken
 
 LARGEST = 9999  # steps and clips in a call that a person can mean
-
-
-class Spoken(Protocol):
-    """What speed_run.py has to say. comparison: sentences on the baseline; interrupted: by a signal."""
-
-    @property
-    def record(self) -> SpeedRecord: ...
-    @property
-    def comparison(self) -> tuple[str, ...]: ...
-    @property
-    def files(self) -> tuple[Path, ...]: ...
-    @property
-    def interrupted(self) -> bool: ...
-    def to_json(self) -> object: ...
 
 
 def _default(on: bool) -> str:
@@ -172,7 +158,10 @@ def _speed(parameters: dict[str, Any]) -> int:
 
 
 def printed(spoken: Spoken, as_json: bool) -> int:
-    """Prints it and returns the exit code: 75 stopped by a signal, 4 a row is INVALID, 0 otherwise."""
+    """Prints it and returns the exit code: 75 stopped by a signal, 4 a row is INVALID, 0 otherwise.
+
+    UserError: the refusal, once everything is printed.
+    """
     if as_json:
         print_json(spoken.to_json())
     else:
@@ -184,6 +173,8 @@ def printed(spoken: Spoken, as_json: bool) -> int:
     if spoken.interrupted:
         typer.echo("stopped by a signal; the runs until then are kept", err=True)
         return STOPPED
+    if spoken.refusal is not None:
+        raise spoken.refusal
     return 0 if all(row.valid for row in spoken.record.rows) else BROKEN
 
 

@@ -25,16 +25,17 @@ from turbo_eval.speed_choice import Wanted, rows_of
 from turbo_eval.speed_request import DeviceKind, SpeedRequest, filled
 from turbo_eval.suites import load_suite
 from turbo_eval.timing import fingerprints
-from turbo_eval.timing.baseline import Comparison, compare, save_baseline
+from turbo_eval.timing.baseline import check_new, compare, save_baseline
 from turbo_eval.timing.figure import draw_scatter, draw_stages
 from turbo_eval.timing.markdown import to_markdown
 from turbo_eval.timing.measure import cost_per_call_s, measure_rounds
-from turbo_eval.timing.quality import quality_of
+from turbo_eval.timing.quality import Quality, find_scores
 from turbo_eval.timing.record import SpeedRecord, SpeedRow, SpeedUp
 from turbo_eval.timing.record_file import document, read_record, write_record
 from turbo_eval.timing.speed_ups import speed_ups
 from turbo_eval.timing.stop_rule import INTERRUPTED, Rules
 from turbo_eval.timing.watch import Watch, busy
+from turbo_train.errors import UserError
 from turbo_train.exits import finishing
 
 if TYPE_CHECKING:
@@ -46,12 +47,16 @@ RUNS = Path("runs") / "speed"
 
 @dataclass(frozen=True)
 class Spoken:
-    """What a measurement has to say. comparison: with the baseline, in sentences. files: for people and programs."""
+    """What a measurement has to say. comparison: with the baseline, in sentences. files: for people and programs.
+
+    refusal: why the record was not compared with the baseline, or may not be one.
+    """
 
     record: SpeedRecord
     comparison: tuple[str, ...]
     files: tuple[Path, ...]
     interrupted: bool
+    refusal: UserError | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The document that --json prints: the record's file, and the comparison."""
@@ -59,7 +64,7 @@ class Spoken:
 
 
 def run_speed(request: SpeedRequest) -> Spoken:
-    """Measure and write. UserError: mistakes; NotValid: a baseline that may not be one, after everything is written."""
+    """Measure and write. UserError: mistakes of the request, before anything is loaded; too large for the memory."""
     import torch
 
     device = find_device(request.device)
@@ -67,11 +72,21 @@ def run_speed(request: SpeedRequest) -> Spoken:
     wanted = rows_of(request, kind)
     asked = filled(request, kind)
     baseline = None if request.baseline is None else read_record(request.baseline)
+    if request.save_baseline is not None:
+        check_new(request.save_baseline)
+    quality = _quality(request, wanted)
     torch.set_num_threads(request.threads or cores())
     notes = [*_busy(device), *(["random weights: times do not depend on their values"] * asked.random_weights)]
     with tempfile.TemporaryDirectory(prefix="turbo-eval-speed-") as scratch:
         record = _measured(asked, wanted, device, Path(scratch), notes)
-    return _written(request, record, baseline)
+    return _written(request, record, baseline, quality)
+
+
+def _quality(request: SpeedRequest, wanted: Sequence[Wanted]) -> Quality | None:
+    if request.scores is None:
+        return None
+    vaes = {row.name: "tiny" if row.fast.tiny_vae else "full" for row in wanted}
+    return find_scores(request.scores, vaes, request.metric)
 
 
 def _busy(device: str) -> Iterator[str]:
@@ -139,24 +154,29 @@ def _races(wanted: Sequence[Wanted], rows: Sequence[SpeedRow]) -> Iterator[Speed
             yield from speed_ups([named[row.name]], named[against])
 
 
-def _written(request: SpeedRequest, record: SpeedRecord, baseline: SpeedRecord | None) -> Spoken:
-    """Everything of the record first; only then what may be refused."""
-    interrupted = any(row.stopped_by == INTERRUPTED for row in record.rows)
+def _written(
+    request: SpeedRequest, record: SpeedRecord, baseline: SpeedRecord | None, quality: Quality | None
+) -> Spoken:
+    """Everything of the record, whatever becomes of the baselines."""
     folder = request.out or RUNS / f"{record.began[:19].replace(':', '')}-{record.rows[0].name}"
-    write_record(record, folder / RECORD_FILE)
-    pictures = {STAGES_FILE: draw_stages(record)}
-    if request.scores is not None:
-        quality = quality_of(request.scores, record, request.metric)
+    said: tuple[str, ...] = ()
+    kept: tuple[Path, ...] = ()
+    refusal = None
+    if quality is not None:
         record = replace(record, notes=(*record.notes, *quality.notes))
+    try:
+        if baseline is not None:
+            comparison = compare(baseline, record, request.force_incomparable)
+            record, said = replace(record, stamp=comparison.stamp), comparison.sentences()
+        if request.save_baseline is not None:
+            kept = (save_baseline(record, request.save_baseline),)
+    except UserError as error:
+        refusal = error
+    pictures = {STAGES_FILE: draw_stages(record)}
+    if quality is not None and all(row.runs_s for row in record.rows):
         pictures[SCATTER_FILE] = draw_scatter(record, quality)
-    comparison: Comparison | None = None
-    if baseline is not None:
-        comparison = compare(baseline, record, request.force_incomparable)
-        record = replace(record, stamp=comparison.stamp)
-    said = comparison.sentences() if comparison else ()
+    table = to_markdown(record, said, tuple(pictures)).encode()
     files = [write_record(record, folder / RECORD_FILE)]
-    files += [write_atomically(folder / name, data) for name, data in pictures.items()]
-    files.insert(1, write_atomically(folder / TABLE_FILE, to_markdown(record, said, tuple(pictures)).encode()))
-    if request.save_baseline is not None:
-        files.append(save_baseline(record, request.save_baseline))
-    return Spoken(record, said, tuple(files), interrupted)
+    files += [write_atomically(folder / name, data) for name, data in {TABLE_FILE: table, **pictures}.items()]
+    interrupted = any(row.stopped_by == INTERRUPTED for row in record.rows)
+    return Spoken(record, said, (*files, *kept), interrupted, refusal)

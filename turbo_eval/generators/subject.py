@@ -17,8 +17,10 @@ from turbo_eval.generators.timed import TimedCall, load_timed
 from turbo_eval.model_table import ModelEntry
 from turbo_eval.records import Prompt
 from turbo_eval.timing.record import WALL, Recipe
+from turbo_train.errors import UserError
 from turbo_train.nets.fast_path import FastPath
 from turbo_train.nets.quickened import Quickened, quicken
+from turbo_train.sampling.finite import NonFiniteLatents
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Loading:
         self._quick: dict[Hashable, tuple[Quickened, float]] = {}
 
     def subject(self, entry: ModelEntry, fast: FastPath, prompts: Sequence[Prompt], name: str) -> Subject:
-        """The row's, loaded and called once. prompts: one per clip. UserError: too large for the memory."""
+        """The row's, loaded and called once. prompts: one per clip. UserError: too large for the memory; not finite."""
         setting = entry.setting
         same = replace(setting, num_steps=1, guidance_scale=0.0, eta=0.0, motion_gs=None)
         key = (entry.source, entry.recipe, entry.name, same, fast)
@@ -81,6 +83,9 @@ class Loading:
             quick, load_s = self._quick[key]
             call = TimedCall(LatentGenerator(quick.model, setting, len(prompts)), prompts, self._seed, self._folder)
             return Subject(call, quick, fast, load_s, call()[WALL])
+        except NonFiniteLatents as error:
+            found, expected = f"{name}: {error}", "latents that are finite"
+            raise UserError(found=found, expected=expected, run_next="--dtype float32") from error
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -11,7 +11,19 @@ from dataclasses import dataclass
 from math import floor, log10
 
 from turbo_eval.timing.intervals import coefficient_of_variation, median_interval, percentile
-from turbo_eval.timing.record import DECODE, ENCODE, FIRST, REMAINING, STAGES, TEXT, WALL, Peak, SpeedRecord, SpeedRow
+from turbo_eval.timing.record import (
+    DECODE,
+    ENCODE,
+    FIRST,
+    NOT_COMPILED,
+    REMAINING,
+    STAGES,
+    TEXT,
+    WALL,
+    Peak,
+    SpeedRecord,
+    SpeedRow,
+)
 
 NOTHING = "-"
 MARK = " !"
@@ -19,6 +31,8 @@ MARK = " !"
 HEADS = {TEXT: "text", FIRST: "first step", REMAINING: "other steps", DECODE: "VAE decode", ENCODE: "video encode"}
 PERCENTILES = (90, 95, 99)
 LONG_S = 100.0
+FAILED = "failed"
+"""To compile, where it was asked for: the row is of the uncompiled network."""
 MIB, GIB = 2**20, 2**30
 
 
@@ -112,7 +126,8 @@ def _spread(record: SpeedRecord) -> Grid:
         beyond = (percentile(runs, p) for p in PERCENTILES)
         percentiles = (significant(None if x is None else x * scale / row.recipe.batch) for x in beyond)
         cv = significant(100 * coefficient_of_variation(runs), 2) if len(runs) > 1 else NOTHING
-        once = (significant(x, 3) for x in (row.load_s, row.first_call_s, row.compile_s))
+        once = [significant(x, 3) for x in (row.load_s, row.first_call_s, row.compile_s)]
+        once[-1] = FAILED if any(note.startswith(NOT_COMPILED) for note in row.notes) else once[-1]
         lines.append([*percentiles, cv, *once, row.recipe.fingerprint])
     heads = (*(f"p{p}, {unit}" for p in PERCENTILES), "CV, %", "load, s", "first call, s", "compile, s", "recipe")
     return _grid("spread of a clip's wall clock, what happens once, and the recipe's fingerprint", heads, record, lines)

@@ -22,6 +22,8 @@ TEXT, FIRST, REMAINING, DECODE, ENCODE = (
 STAGES = (TEXT, FIRST, REMAINING, DECODE, ENCODE)
 """Of one call, in order. first_step: with the drawing of its noise; vae_decode: to 8-bit frames in main memory."""
 DENOISING = (FIRST, REMAINING)
+NOT_COMPILED = "not compiled"
+"""How a note begins that says why a network runs uncompiled (turbo_train/nets/compiled.py)."""
 WALL = "wall"
 """The whole call by the host's clock, from text to finished files, the device waited for."""
 
@@ -127,6 +129,11 @@ class SpeedRow:
         """First and remaining steps together, of each run."""
         return tuple(first + rest for first, rest in zip(*(self.runs_s[stage] for stage in DENOISING), strict=True))
 
+    @property
+    def frames_s(self) -> tuple[float, ...]:
+        """From text to frames in main memory, of each run: all but the encoding of the files."""
+        return tuple(wall - files for wall, files in zip(self.runs_s[WALL], self.runs_s[ENCODE], strict=True))
+
 
 @dataclass(frozen=True)
 class Ratio:
@@ -139,12 +146,16 @@ class Ratio:
 
 @dataclass(frozen=True)
 class SpeedUp:
-    """How many times faster is `row` than `against`? calls: ratio of network calls, which no machine changes."""
+    """How many times faster is `row` than `against`? calls: ratio of network calls, which no machine changes.
+
+    to_frames: from text to frames in main memory, as papers time it; end_to_end: to finished files.
+    """
 
     row: str
     against: str
     denoising: Ratio
     calls: float
+    to_frames: Ratio
     end_to_end: Ratio
 
 

@@ -51,11 +51,14 @@ def recipe_line(record: SpeedRecord) -> str:
 
 
 def speed_up(found: SpeedUp, rows: Mapping[str, SpeedRow]) -> str:
-    """`a is 17.3x [16.8, 17.7] as fast as b end to end and 24.0x [23.4, 24.7] in denoising; network calls 25x`."""
+    """`a is 17.3x [16.8, 17.7] as fast as b end to end, ... from text to frames and ... in denoising`."""
     names = [label(rows[name]) if name in rows else name for name in (found.row, found.against)]
     calls = [rows[name].network_calls for name in (found.row, found.against) if name in rows]
     counted = " ({} against {})".format(*calls) if len(calls) == 2 else ""
-    ends = f"{_ratio(found.end_to_end)} as fast as {names[1]} end to end and {_ratio(found.denoising)} in denoising"
+    ends = (
+        f"{_ratio(found.end_to_end)} as fast as {names[1]} end to end, {_ratio(found.to_frames)} from text to frames "
+        f"and {_ratio(found.denoising)} in denoising"
+    )
     difference = rows[found.row].difference if found.row in rows else None
     clips = f"; clips: {_difference(difference)}" if difference and difference.than == found.against else ""
     return f"{names[0]} is {ends}; network calls {found.calls:.3g}x{counted}{clips}"

@@ -1,4 +1,4 @@
-"""How many times faster is one row than another: in denoising, in calls of the network, end to end?
+"""How many times faster is one row than another: in denoising, in calls of the network, to frames, to files?
 
 Ratios of medians of rows that were measured interleaved (intervals.ratio_of_medians). They are told apart because text
 and decoding cost a student as much as its teacher, and because a machine may run large batches (two guided calls at
@@ -27,6 +27,7 @@ def speed_up(row: SpeedRow, against: SpeedRow) -> SpeedUp:
         against=against.name,
         denoising=_times(ratio_of_medians(against.denoising_s, row.denoising_s), clips),
         calls=against.network_calls / row.network_calls,
+        to_frames=_times(ratio_of_medians(against.frames_s, row.frames_s), clips),
         end_to_end=_times(ratio_of_medians(against.runs_s[WALL], row.runs_s[WALL]), clips),
     )
 

@@ -64,9 +64,9 @@ def reasons(
 ) -> tuple[Reason, ...]:
     """Why a row is INVALID; (): VALID. runs_s: as a row's. seen: while it was measured; None: nobody watched.
 
-    min_runs: as asked for; ALLOWED's hold besides. KeyError: runs without WALL.
+    min_runs: as asked for; ALLOWED's hold besides.
     """
-    wall = runs_s[WALL]
+    wall = runs_s.get(WALL, ())
     found: list[Reason] = []
     if seen is not None:
         found += _of_machine(seen, allowed)
@@ -119,7 +119,7 @@ def _of_runs(wall_s: Sequence[float], min_runs: int, allowed: Allowed) -> Iterat
 
 
 def _of_stages(runs_s: Mapping[str, Sequence[float]], allowed: Allowed) -> Iterator[Reason]:
-    wall_s = np.asarray(runs_s[WALL], np.float64)
+    wall_s = np.asarray(runs_s.get(WALL, ()), np.float64)
     if not len(wall_s):
         return
     stages_s = sum(np.asarray(runs_s[stage], np.float64) for stage in STAGES if stage in runs_s)

@@ -75,28 +75,34 @@ def load_tiny_vae(folder: Path, full: VideoVAE) -> TinyVAE:
     UserError: config.json or the weights are missing, unreadable or not of one another; latents of another number of
     channels or another size than full's.
     """
-    folder = Path(folder)
-    config, weights = folder / CONFIG, folder / WEIGHTS
-    if not config.is_file() or not weights.is_file():
-        lacking = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
-        found = f"no {' and no '.join(lacking)} in {folder}" if folder.is_dir() else f"no folder {folder}"
-        raise UserError(found=found, expected=f"an AutoencoderTiny: {CONFIG} and {WEIGHTS}", run_next=remedy(folder))
-    values = read_json(config)
-    if values.get("_class_name") != AutoencoderTiny.__name__:
-        found = f"{config} of class {values.get('_class_name')}"
-        raise UserError(found=found, expected="an AutoencoderTiny", run_next="the folder of one, such as TAESD's")
-    try:
-        with torch.device("meta"):
-            vae = AutoencoderTiny.from_config(values)
-    except (TypeError, ValueError) as error:
-        found = f"{config}: {first_line(error)}"
-        raise UserError(found=found, expected="an AutoencoderTiny's options", run_next=remedy(config)) from error
+    weights = Path(folder) / WEIGHTS
+    with torch.device("meta"):
+        vae = shaped_tiny_vae(folder).vae
+    if not weights.is_file():
+        raise _missing(folder, WEIGHTS)
     state = read_safetensors(weights)
     check_layout(state, {k: v.shape for k, v in vae.state_dict().items()}, weights, "the weights of its config.json")
     vae.load_state_dict({name: value.float() for name, value in state.items()}, strict=True, assign=True)
     tiny = TinyVAE(vae).eval().requires_grad_(False)
     _check_fits(tiny, full, folder)
     return tiny
+
+
+def shaped_tiny_vae(folder: Path) -> TinyVAE:
+    """The network of a folder's config.json without its weights, frozen. UserError: as load_tiny_vae, of this file."""
+    config = Path(folder) / CONFIG
+    if not config.is_file():
+        raise _missing(folder, CONFIG)
+    values = read_json(config)
+    if values.get("_class_name") != AutoencoderTiny.__name__:
+        found = f"{config} of class {values.get('_class_name')}"
+        raise UserError(found=found, expected="an AutoencoderTiny", run_next="the folder of one, such as TAESD's")
+    values.pop("block_out_channels", None)  # diffusers writes it, and complains of it where it reads
+    try:
+        return TinyVAE(AutoencoderTiny.from_config(values)).eval().requires_grad_(False)
+    except (TypeError, ValueError) as error:
+        found = f"{config}: {first_line(error)}"
+        raise UserError(found=found, expected="an AutoencoderTiny's options", run_next=remedy(config)) from error
 
 
 def random_tiny_vae(latent_channels: int, factor: int) -> TinyVAE:
@@ -113,6 +119,11 @@ def random_tiny_vae(latent_channels: int, factor: int) -> TinyVAE:
         num_decoder_blocks=(*(BLOCKS,) * levels, 1),
     )
     return TinyVAE(vae).eval().requires_grad_(False)
+
+
+def _missing(folder: Path, name: str) -> UserError:
+    found = f"no {name} in {folder}" if folder.is_dir() else f"no folder {folder}"
+    return UserError(found=found, expected=f"an AutoencoderTiny: {CONFIG} and {WEIGHTS}", run_next=remedy(folder))
 
 
 def _check_fits(tiny: TinyVAE, full: VideoVAE, folder: Path) -> None:

@@ -20,6 +20,7 @@ from turbo_eval.timing.power import power
 from turbo_eval.timing.record import (
     DECODE,
     ENCODE,
+    NOT_COMPILED,
     REMAINING,
     STAGES,
     TEXT,
@@ -141,7 +142,7 @@ def test_long_clips_are_in_seconds() -> None:
 
 @pytest.mark.parametrize(("low", "high", "said"), [(0.98, 1.02, True), (1.01, 1.04, False), (0.95, 0.99, False)])
 def test_an_interval_around_one_is_no_difference(low: float, high: float, said: bool) -> None:
-    found = SpeedUp("a", "b", Ratio(4.0, 3.9, 4.1), 2.0, Ratio((low + high) / 2, low, high))
+    found = SpeedUp("a", "b", Ratio(4.0, 3.9, 4.1), 2.0, Ratio(3.8, 3.7, 3.9), Ratio((low + high) / 2, low, high))
     assert ("no difference found" in speed_up(found, {})) == said
 
 
@@ -201,3 +202,10 @@ def test_the_plan_prints_the_fewest_runs_that_reach_its_power() -> None:
 def test_stages_of_nothing_but_encoding_are_drawn() -> None:
     folder = row_of("files", WORLD, {ENCODE: 0.01}, 20, tflop={}, floor_s={})
     assert column(grids(replace(cpu_record(), rows=(folder,)))[0], "video encode") != [NOTHING]
+
+
+def test_a_row_that_could_not_be_compiled_says_so_in_the_table() -> None:
+    record = cpu_record()
+    fell_back = replace(record.rows[1], compile_s=None, notes=(f"{NOT_COMPILED}: no C++ compiler",))
+    grid = grids(replace(record, rows=(record.rows[0], fell_back)))[1]
+    assert column(grid, "compile") == ["-", "failed"]

@@ -37,6 +37,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "tiny"
 
 
+def test_reading_prints_nothing(folder: Path, full: FrameVAE, capfd: pytest.CaptureFixture[str]) -> None:
+    load_tiny_vae(folder, full)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_it_decodes_scaled_latents_as_diffusers_does(folder: Path, full: FrameVAE) -> None:
     """The full VAE divides by its scaling_factor, 0.5 here; TAESD takes latents as the denoiser gives them."""
     tiny, diffusers_own = load_tiny_vae(folder, full), AutoencoderTiny.from_pretrained(folder).float()
