@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import tiny_models
@@ -27,6 +28,11 @@ KINDS = tuple(f"{family} {kind}" for family in WIDTHS for kind in ("teacher", "s
 
 def denoiser(kind: str) -> UNetDenoiser:
     """One of KINDS: no layer of it is zero, so that every path counts; the same weights every time."""
+    return deepcopy(_denoiser(kind))
+
+
+@cache
+def _denoiser(kind: str) -> UNetDenoiser:
     family, role = kind.split()
     time = COND if role == "student" else None
     made: UNetDenoiser

@@ -29,7 +29,7 @@ from turbo_eval.timing.baseline import check_new, compare, save_baseline
 from turbo_eval.timing.figure import draw_scatter, draw_stages
 from turbo_eval.timing.markdown import to_markdown
 from turbo_eval.timing.measure import cost_per_call_s, measure_rounds
-from turbo_eval.timing.quality import Quality, find_scores
+from turbo_eval.timing.quality import Quality, quality_of
 from turbo_eval.timing.record import SpeedRecord, SpeedRow, SpeedUp
 from turbo_eval.timing.record_file import document, read_record, write_record
 from turbo_eval.timing.speed_ups import speed_ups
@@ -86,7 +86,7 @@ def _quality(request: SpeedRequest, wanted: Sequence[Wanted]) -> Quality | None:
     if request.scores is None:
         return None
     vaes = {row.name: "tiny" if row.fast.tiny_vae else "full" for row in wanted}
-    return find_scores(request.scores, vaes, request.metric)
+    return quality_of(request.scores, vaes, request.metric)
 
 
 def _busy(device: str) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +14,15 @@ from typer.testing import CliRunner, Result
 from turbo_eval import speed_run
 from turbo_eval.cli import app
 from turbo_eval.speed_request import SpeedRequest
+from turbo_eval.speed_run import Spoken
 from turbo_eval.timing.record import SpeedRecord
+from turbo_train.errors import UserError
 from turbo_train.exits import BROKEN, STOPPED
 
 
-@dataclass(frozen=True)
-class Said:
-    """What speed_run.py hands back."""
-
-    record: SpeedRecord
-    interrupted: bool = False
-    comparison: tuple[str, ...] = ()
-    files: tuple[Path, ...] = (Path("runs/speed/speed.md"),)
-
-    def to_json(self) -> object:
-        return {"rows": [row.name for row in self.record.rows]}
+def said(record: SpeedRecord, **fields: Any) -> Spoken:
+    usual = {"comparison": (), "files": (Path("runs/speed/speed.md"),), "interrupted": False}
+    return Spoken(record, **{**usual, **fields})
 
 
 @pytest.fixture
@@ -36,11 +30,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[SpeedRequest]:
     """The requests that reach the work, which itself is not done."""
     requests: list[SpeedRequest] = []
 
-    def record(request: SpeedRequest) -> Said:
+    def record(request: SpeedRequest) -> Spoken:
         requests.append(request)
-        return Said(replace(cpu_record(), rows=cpu_record().rows[:1], speed_ups=()))
+        return said(replace(cpu_record(), rows=cpu_record().rows[:1], speed_ups=()))
 
-    monkeypatch.setattr(speed_run, "run_speed", record, raising=False)
+    monkeypatch.setattr(speed_run, "run_speed", record)
     return requests
 
 
@@ -102,22 +96,33 @@ def test_steps_and_batches_given_twice_are_there_once(asked: list[SpeedRequest])
 
 def test_json_is_one_document_on_stdout(asked: list[SpeedRequest]) -> None:
     done = call("--json")
-    assert json.loads(done.stdout) == {"rows": ["world-turbo"]}
+    document = json.loads(done.stdout)
+    assert [row["name"] for row in document["record"]["rows"]] == ["world-turbo"]
+    assert document["comparison"] == []
     assert "speed.md" in done.stderr
 
 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_an_invalid_row_and_a_signal_have_codes_of_their_own(monkeypatch: pytest.MonkeyPatch, as_json: bool) -> None:
     flag = ["--json"] if as_json else []
-    monkeypatch.setattr(speed_run, "run_speed", lambda _: Said(cpu_record()), raising=False)
+    monkeypatch.setattr(speed_run, "run_speed", lambda _: said(cpu_record()))
     done = call(*flag)
     assert done.exit_code == BROKEN == 4
     assert "world-teacher" in done.stdout  # everything is printed all the same
-    stopped = Said(replace(cpu_record(), rows=cpu_record().rows[:1], speed_ups=()), interrupted=True)
-    monkeypatch.setattr(speed_run, "run_speed", lambda _: stopped, raising=False)
+    stopped = said(replace(cpu_record(), rows=cpu_record().rows[:1], speed_ups=()), interrupted=True)
+    monkeypatch.setattr(speed_run, "run_speed", lambda _: stopped)
     done = call(*flag)
     assert done.exit_code == STOPPED == 75
     assert "world-turbo" in done.stdout
+
+
+def test_a_refused_baseline_is_said_when_everything_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = UserError(found="another CPU", expected="the same")
+    record = replace(cpu_record(), rows=cpu_record().rows[:1], speed_ups=())
+    monkeypatch.setattr(speed_run, "run_speed", lambda _: said(record, refusal=refused))
+    done = call()
+    assert done.exit_code == 2
+    assert "world-turbo" in done.stdout and "another CPU" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from turbo_eval.timing.record import SpeedRecord
 from turbo_eval.timing.row_names import contestant_of, without_dtype
 from turbo_train.errors import UserError, near
 
@@ -51,12 +50,7 @@ class _Mean:
     members: tuple[str, ...] = ()  # contestants of which it is the mean: trainings that differ in their seed
 
 
-def quality_of(folder: Path, record: SpeedRecord, metric: str | None = None) -> Quality:
-    """The points of a timing's rows; see find_scores."""
-    return find_scores(folder, {row.name: row.recipe.vae for row in record.rows}, metric)
-
-
-def find_scores(folder: Path, vaes: Mapping[str, str], metric: str | None = None) -> Quality:
+def quality_of(folder: Path, vaes: Mapping[str, str], metric: str | None = None) -> Quality:
     """The points of a scored run. vaes: row -> full or tiny, which is known before anything is measured.
 
     metric None: total_score, else the oracle's or a semantic one that all rows have. UserError: no results in the

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from speed_records import STUDENT_S, WORLD, cpu_record, row_of
 
 from turbo_eval.tables import build_table
 from turbo_eval.timing.quality import Score, quality_of
-from turbo_eval.timing.record import SpeedRecord
 from turbo_eval.timing.row_names import contestant_of, with_batch, without_dtype
 from turbo_train.errors import UserError
 
 
-def record_of(*names: str, **recipe: Any) -> SpeedRecord:
-    rows = tuple(row_of(name, replace(WORLD, **recipe), STUDENT_S, 12) for name in names)
-    return replace(cpu_record(), rows=rows, speed_ups=())
+def vaes(*names: str, vae: str = "full") -> dict[str, str]:
+    return dict.fromkeys(names, vae)
 
 
 def mean(row: str, metric: str, value: float | None, group: str = "quality", **fields: Any) -> dict[str, Any]:
@@ -51,7 +47,7 @@ def vbench(folder: Path, models: list[str], rows: dict[str, tuple[str, list[floa
 
 def test_a_run_of_vbench_gives_its_total(tmp_path: Path) -> None:
     rows = {"subject_consistency": ("quality", [0.9, 0.95]), "total_score": ("total", [80.0, 82.0])}
-    found = quality_of(vbench(tmp_path, ["vc2-turbo", "vc2"], rows), record_of("vc2-turbo", "vc2", "ms"))
+    found = quality_of(vbench(tmp_path, ["vc2-turbo", "vc2"], rows), vaes("vc2-turbo", "vc2", "ms"))
     assert found.metric == "total_score"
     assert found.of_row == {"vc2-turbo": Score(80.0, 79.0, 81.0), "vc2": Score(82.0, 81.0, 83.0)}
     assert any("not in the scatter: ms" in note for note in found.notes)
@@ -66,35 +62,35 @@ def test_a_table_has_the_fields_that_are_read(tmp_path: Path) -> None:
     score = ScoreRecord(**given, scorer="s/1", value=0.5, unscored=None)  # type: ignore[arg-type]
     table = build_table([score], models=["vc2-turbo"], suite="vbench", groups={"scene": "semantic"})
     (tmp_path / "results.json").write_text(json.dumps({"table": table.to_json()}))
-    assert quality_of(tmp_path, record_of("vc2-turbo")).of_row["vc2-turbo"].mean == 0.5
+    assert quality_of(tmp_path, vaes("vc2-turbo")).of_row["vc2-turbo"].mean == 0.5
 
 
 def test_the_oracle_goes_before_a_dimension_and_before_a_metric_that_not_all_have(tmp_path: Path) -> None:
     means = [mean("a", "total_score", 80.0, "total")]
     means += [mean(name, metric, 0.5, group) for name in "ab" for metric, group in (("s", "semantic"), ("o", "oracle"))]
     means += [mean("b", "total_score", None, "total")]
-    assert quality_of(lineup(tmp_path, *means), record_of("a", "b")).metric == "o"
-    chosen = quality_of(tmp_path, record_of("a", "b"), "total_score")
+    assert quality_of(lineup(tmp_path, *means), vaes("a", "b")).metric == "o"
+    chosen = quality_of(tmp_path, vaes("a", "b"), "total_score")
     assert list(chosen.of_row) == ["a"]
 
 
 def test_rows_with_options_stand_at_their_contestants_score_but_not_those_with_the_tiny_vae(tmp_path: Path) -> None:
     means = [mean("world-turbo-8steps", "o", 0.5, "oracle"), mean("world-turbo", "o", 0.4, "oracle")]
     rows = ("world-turbo", "world-turbo-8steps-compiled-batch4", "world-turbo-8steps-all-options")
-    found = quality_of(lineup(tmp_path, *means), record_of(*rows))
+    found = quality_of(lineup(tmp_path, *means), vaes(*rows))
     assert [score.mean for score in found.of_row.values()] == [0.4, 0.5, 0.5]
     with pytest.raises(UserError, match="no model in common"):
-        quality_of(tmp_path, record_of(*rows, vae="tiny"))
+        quality_of(tmp_path, vaes(*rows, vae="tiny"))
 
 
 def test_other_precisions_and_groups_of_seeds_are_found_and_said(tmp_path: Path) -> None:
     means = [mean("vc2-turbo-bfloat16-8steps", "o", 0.5), mean("turbo", "o", 0.6, members=["world-turbo", "b", "c"])]
-    found = quality_of(lineup(tmp_path, *means), record_of("vc2-turbo-8steps", "world-turbo"))
+    found = quality_of(lineup(tmp_path, *means), vaes("vc2-turbo-8steps", "world-turbo"))
     assert [score.mean for score in found.of_row.values()] == [0.5, 0.6]
     assert any("vc2-turbo-8steps stands at the score of vc2-turbo-bfloat16-8steps" in n for n in found.notes)
     assert any("turbo, the mean of 3 seeds" in note for note in found.notes)
     means += [mean("vc2-turbo-8steps", "o", 0.7), mean("world-turbo", "o", 0.8)]
-    exact = quality_of(lineup(tmp_path, *means), record_of("vc2-turbo-8steps", "world-turbo"))
+    exact = quality_of(lineup(tmp_path, *means), vaes("vc2-turbo-8steps", "world-turbo"))
     assert [score.mean for score in exact.of_row.values()] == [0.7, 0.8]
     assert not any("stands at" in note for note in exact.notes)
 
@@ -102,25 +98,25 @@ def test_other_precisions_and_groups_of_seeds_are_found_and_said(tmp_path: Path)
 def test_the_lines_of_a_lineup_alone_are_read_and_parts_are_not(tmp_path: Path) -> None:
     lines = [mean("a", "o", 0.5), mean("a", "o", 0.1, part="held_out"), {"kind": "cost", "row": "a"}]
     (tmp_path / "PARTIAL-lineup.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    found = quality_of(tmp_path, record_of("a"))
+    found = quality_of(tmp_path, vaes("a"))
     assert found.of_row == {"a": Score(0.5, None, None)}
     assert any("PARTIAL" in note for note in found.notes)
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no results\.json"):
-        quality_of(tmp_path, record_of("a"))
+        quality_of(tmp_path, vaes("a"))
     (tmp_path / "results.json").write_text('{"table": {"rows": [{}]}}')
     with pytest.raises(UserError, match="KeyError"):
-        quality_of(tmp_path, record_of("a"))
+        quality_of(tmp_path, vaes("a"))
     lineup(tmp_path, mean("a", "oracle_colour", 0.5), mean("z", "other", 0.5))
     with pytest.raises(UserError, match=r"did you mean oracle_colour\?.*expected one of oracle_colour"):
-        quality_of(tmp_path, record_of("a"), "oracle_color")
+        quality_of(tmp_path, vaes("a"), "oracle_color")
     with pytest.raises(UserError, match=r"no model in common: a, z scored in .* b timed"):
-        quality_of(tmp_path, record_of("b"))
+        quality_of(tmp_path, vaes("b"))
     lineup(tmp_path, mean("a", "m", 0.5), mean("b", "n", 0.5))
     with pytest.raises(UserError, match="no metric that all of a, b have"):
-        quality_of(tmp_path, record_of("a", "b"))
+        quality_of(tmp_path, vaes("a", "b"))
 
 
 @pytest.mark.parametrize("name", ["world-turbo", "world-turbo-8steps", "vc2-turbo-320x512", "x-all", "batch4"])

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from turbo_eval.timing.record import DECODE, FIRST, REMAINING, WALL, Ratio, Recipe, SpeedRow
+from turbo_eval.timing.record import DECODE, ENCODE, FIRST, REMAINING, WALL, Ratio, Recipe, SpeedRow
 from turbo_eval.timing.speed_ups import speed_up, speed_ups, verdict
 
 RECIPE = Recipe("m", "s", 4, 1.0, 1, 8, 32, 32, "float32", "off", False, False, False, 8, "full")
 
 
 def row(name: str, steps_s: float, calls: int, runs: int = 8) -> SpeedRow:
-    stages = {FIRST: 1.0, REMAINING: steps_s - 1.0, DECODE: 4.0, WALL: steps_s + 4.0}
+    stages = {FIRST: 1.0, REMAINING: steps_s - 1.0, DECODE: 3.0, ENCODE: 1.0, WALL: steps_s + 4.0}
     runs_s = {stage: (seconds,) * runs for stage, seconds in stages.items()}
     return SpeedRow(name, RECIPE, runs_s, (), "", 0.0, 0.0, None, calls, {}, {}, {})
 
@@ -22,6 +22,7 @@ def test_decoding_weighs_on_the_whole_and_not_on_denoising() -> None:
     found = speed_up(row("student", 2.0, 4), row("teacher", 40.0, 100))
     assert (found.row, found.against, found.calls) == ("student", "teacher", 25)
     assert found.denoising.ratio == pytest.approx(20) and found.end_to_end.ratio == pytest.approx(44 / 6)
+    assert found.to_frames.ratio == pytest.approx(43 / 5)
     assert found.denoising.low == pytest.approx(20) == found.denoising.high
 
 

@@ -19,7 +19,7 @@ from turbo_train.nets.videocrafter2.blocks import SpatialTransformer
 STUDENTS = [kind for kind in KINDS if kind.endswith("student")]
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=STUDENTS)
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -44,13 +44,14 @@ def projections(net: nn.Module) -> Counter[str]:
     return rows
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_several_contexts_in_turn_give_what_the_plain_network_gives(kind: str, dtype: torch.dtype) -> None:
     """The same bits on this CPU; allowed is a rounding of the dtype, since attention may group its sums otherwise."""
     plain, kept = denoiser(kind).to(dtype), cache_text(denoiser(kind)).to(dtype)
     tolerance = {"atol": 2e-6, "rtol": 1e-5} if dtype == torch.float32 else {"atol": 2e-2, "rtol": 2e-2}
     first, second = context(kind, seed=1), context(kind, seed=2)
-    for given in (first, second, first, second.clone()):
+    for given in (first, second, first):
         out = call(kept, kind, given)
         assert out.dtype == dtype
         assert_close(out, call(plain, kind, given), **tolerance)
@@ -103,7 +104,6 @@ def test_weights_that_change_under_it_are_seen(kind: str) -> None:
     assert_close(call(kept, kind, given), call(plain, kind, given), atol=1e-9, rtol=1e-9)
 
 
-@pytest.mark.parametrize("kind", STUDENTS)
 def test_lora_beside_the_weights_is_right_before_and_after_it_is_merged(kind: str) -> None:
     plain, kept, given = denoiser(kind), cache_text(denoiser(kind)), context(kind)
     assert list(plain.state_dict()) == [name.removeprefix("denoiser.") for name in kept.state_dict()]
@@ -139,7 +139,6 @@ def test_inference_tensors_are_right_though_their_changes_are_not_counted(kind: 
     assert_close(call(kept, kind, context(kind)), call(plain, kind, context(kind)), atol=2e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", STUDENTS)
 def test_all_texts_share_one_compilation(kind: str) -> None:
     """One graph serves all contexts: what is kept is an input of it, not a part."""
     plain, kept, counter = denoiser(kind), cache_text(denoiser(kind)), CompileCounter()
