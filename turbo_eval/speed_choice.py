@@ -2,7 +2,8 @@
 
 [LABEL=]MODEL[@RECIPE][:STEPS]     as in a line-up: world-turbo, vc2-turbo@replayed:8, mine=runs/mine/student
 Every model in every number of steps of --steps (unless it names its own) and in every batch. With --against each races
-against that model in the same batch. With --each-option one model without any option, with each alone and with all.
+against that model in the same batch. With --each-option one model without any option, with each alone and with all:
+each races the first, and the model of --against, which is run as it usually is.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ def _of_batch(
 ) -> Iterator[Wanted]:
     """The models' rows, then those that they race."""
     against = [_row(rival, batch, asked) for rival in rivals]
+    if asked.each_option:
+        against = [replace(row, fast=FastPath()) for row in against]
     for model in models:
         assert model.entry is not None
         plain = replace(_row(model, batch, asked), against=tuple(row.name for row in against))
@@ -75,7 +78,7 @@ def _of_batch(
         if asked.each_option:
             for name, fast in each_option(asked, model.entry, device_kind).items():
                 row = _row(replace(model, name=f"{model.name}-{name}"), batch, asked)
-                yield replace(row, fast=fast, against=(plain.name,))
+                yield replace(row, fast=fast, against=(plain.name, *plain.against))
     yield from against
 
 
