@@ -29,7 +29,7 @@ def _default(on: bool) -> str:
 def speed(
     context: typer.Context,
     tiny_vae: Annotated[
-        Path | None, typer.Argument(metavar="[PATH]", help="Of --vae tiny: an AutoencoderTiny's folder (diffusers).")
+        Path | None, typer.Argument(metavar="[PATH]", help="The folder of --vae tiny: diffusers' AutoencoderTiny.")
     ] = None,
     model: Annotated[
         list[str] | None,
@@ -54,11 +54,17 @@ def speed(
     compiling: Annotated[
         str | None,
         typer.Option(
-            "--compile", help=f"{', '.join(COMPILES)}: the denoiser by torch.compile. Default: {FastPath.compile}."
+            "--compile",
+            help=f"{', '.join(COMPILES)}: the denoiser by torch.compile; max: with a search for the fastest kernels, "
+            f"which takes minutes. Default: {FastPath.compile}.",
         ),
     ] = None,
     cuda_graphs: Annotated[
-        bool | None, typer.Option(help="Record the denoiser's call once and replay it. Needs a GPU.")
+        bool | None,
+        typer.Option(
+            help="Record the denoiser's call once and replay it. Needs a GPU. "
+            f"Default: {_default(FastPath.cuda_graphs)}."
+        ),
     ] = None,
     channels_last: Annotated[
         bool | None, typer.Option(help=f"Convolutions with channels last. Default: {_default(FastPath.channels_last)}.")
@@ -71,7 +77,11 @@ def speed(
         int | None, typer.Option(min=1, help="Frames decoded at a time. Default: as the model says.")
     ] = None,
     vae: Annotated[
-        str, typer.Option(help="full, or tiny: PATH, else the embedded world's own, else with --random-weights any.")
+        str,
+        typer.Option(
+            help="full: the model's own decoder; tiny: that of PATH. Without PATH the embedded world's for its models, "
+            "or one of random numbers, with --random-weights."
+        ),
     ] = "full",
     random_weights: Annotated[
         bool, typer.Option("--random-weights", help="No files are needed: a time does not depend on values.")
@@ -80,7 +90,7 @@ def speed(
         bool,
         typer.Option("--each-option", help="One --model without options, with each alone, and with all together."),
     ] = False,
-    max_seconds: Annotated[float, typer.Option(min=1.0, help="Seconds that measuring may take.")] = MAX_S,
+    max_seconds: Annotated[float, typer.Option(min=1.0, help="Seconds of measuring, after all is loaded.")] = MAX_S,
     device: options.Device = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise; the same noise for all rows.")] = 0,
@@ -94,13 +104,13 @@ def speed(
         str | None, typer.Option(help="Of --scores. Default: total_score, else the oracle's, else a semantic one.")
     ] = None,
     baseline: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Compare with this earlier record of the same machine.")
+        Path | None, typer.Option(metavar="FILE", help="Compare with this earlier record (speed.json).")
     ] = None,
     save_baseline: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep the record here, if every row is VALID.")
     ] = None,
     force_incomparable: Annotated[
-        bool, typer.Option("--force-incomparable", help="Compare with another machine's record, stamped.")
+        bool, typer.Option("--force-incomparable", help="Compare even where machine or recipe differ, stamped.")
     ] = False,
     plan: Annotated[
         bool, typer.Option("--plan", help="Measure nothing: which rows, and how many runs find which slow-down.")

@@ -79,7 +79,9 @@ def check(request: SpeedRequest, device_kind: DeviceKind) -> None:
     if request.vae not in ("full", "tiny"):
         raise _mistake(f"--vae {request.vae}", "full or tiny", "--vae tiny FOLDER")
     if request.tiny_vae is not None and request.vae != "tiny":
-        raise _mistake(f"a folder, {request.tiny_vae}, without --vae tiny", "--vae tiny FOLDER", "leave it out")
+        named, own = ",".join((*request.models, str(request.tiny_vae))), request.tiny_vae
+        expected = "--vae tiny before the folder of a tiny VAE, or commas between several models"
+        raise _mistake(f"{own} without --vae tiny", expected, f"--vae tiny {own}, or --model {named}")
     if request.cuda_graphs and device_kind == "cpu":
         raise _mistake("--cuda-graphs on a CPU", "a GPU, whose calls a CUDA graph records", "leave --cuda-graphs out")
     if request.against is not None and not request.models:

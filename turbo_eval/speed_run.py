@@ -77,6 +77,8 @@ def run_speed(request: SpeedRequest) -> Spoken:
         check_new(request.save_baseline)
     quality = _quality(request, wanted)
     torch.set_num_threads(request.threads or cores())
+    if kind == "cuda":
+        torch.cuda.set_device(device)  # compiled kernels and recordings are of the current one
     notes = [*_busy(device), *(["random weights: times do not depend on their values"] * asked.random_weights)]
     with tempfile.TemporaryDirectory(prefix="turbo-eval-speed-") as scratch:
         record = _measured(asked, wanted, device, Path(scratch), notes)
@@ -119,7 +121,7 @@ def _measured(
     seen = watch.seen()
     rows = rows_of_measured(wanted, subjects, measured, seen, rules, rates)
     return SpeedRecord(
-        command=shlex.join(["turbo-eval", *sys.argv[1:]]),
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         began=began,
         rows=rows,
         speed_ups=tuple(_races(wanted, rows)),
@@ -138,7 +140,10 @@ def _subjects(asked: SpeedRequest, wanted: Sequence[Wanted], device: str, scratc
 
     loading, subjects = Loading(device, asked.seed, scratch, random_weights=asked.random_weights), {}
     for row in wanted:
-        say(f"loading {row.name} and calling it once")
+        say(f"loading {row.name}")
+        loading.load(row.entry, row.fast, row.name)
+    for row in wanted:
+        say(f"calling {row.name} once")
         subjects[row.name] = loading.subject(row.entry, row.fast, prompts_for(row), row.name)
     return subjects
 

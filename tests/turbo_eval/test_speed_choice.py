@@ -151,7 +151,10 @@ def test_the_tiny_vae_is_the_given_one_else_the_worlds_else_random(
         ({"compile": "fast"}, "--compile fast.*off, default, max"),
         ({"dtype": "int8"}, "--dtype int8"),
         ({"vae": "small"}, "--vae small"),
-        ({"tiny_vae": Path("x")}, "without --vae tiny"),
+        (
+            {"tiny_vae": Path("x"), "models": ("world-turbo",)},
+            "x without --vae tiny.*--vae tiny x, or --model world-turbo,x",
+        ),
         ({"metric": "o"}, "--metric without --scores"),
         ({"force_incomparable": True}, "--force-incomparable without --baseline"),
     ],

@@ -15,6 +15,8 @@ import pytest
 import torch
 from speed_records import cpu_record
 
+from turbo_eval import speed_run
+from turbo_eval.generators import rates, subject
 from turbo_eval.generators.subject import Loading
 from turbo_eval.models import find_model
 from turbo_eval.records import Prompt
@@ -26,14 +28,21 @@ from turbo_eval.timing.record_file import read_record, write_record
 from turbo_eval.timing.validity import INTERRUPTED
 from turbo_train.errors import UserError
 from turbo_train.nets.fast_path import FastPath
+from turbo_train.nets.quickened import Quickened
 
-TWO_STEPS = SpeedRequest(models=("world-turbo:2",), against="world-turbo:1", max_s=1.0, threads=1, device="cpu")
+ONE_STEP = SpeedRequest(models=("world-teacher:1",), max_s=0.2, threads=1, device="cpu", frames=4, size=(16, 16))
+TWO_STEPS = replace(ONE_STEP, models=("world-turbo:2",), against="world-turbo:1")
+CLIP = "16x16-4frames"
 
 
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
+@pytest.fixture(scope="module", autouse=True)
+def small_copies_and_the_threads_of_before() -> Iterator[None]:
+    """What a copy of a gigabyte reaches is test_rates.py's to ask."""
     before = torch.get_num_threads()
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rates, "BUFFER_BYTES", 2**22)
+        patch.setattr(speed_run, "RATES_S", 0.02)
+        yield
     torch.set_num_threads(before)
 
 
@@ -47,7 +56,7 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Spoken:
     lines = [
         {"kind": "mean", "part": "all", "row": name, "metric": "oracle_all", "group": "oracle", "mean": 0.5}
         | {"low": 0.4, "high": 0.6, "members": [name]}
-        for name in ("world-turbo-1steps", "world-turbo-2steps")
+        for name in (f"world-turbo-{CLIP}-{n}steps" for n in (1, 2))
     ]
     (folder / "lineup.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     asked = replace(TWO_STEPS, out=folder / "out", scores=folder, batches=(1, 2))
@@ -55,7 +64,7 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Spoken:
 
 
 def test_every_row_has_its_stages_calls_operations_floors_and_memory(spoken: Spoken) -> None:
-    names = {"world-turbo-2steps": (2, 1), "world-turbo-1steps": (1, 1)}
+    names = {f"world-turbo-{CLIP}-{steps}steps": (steps, 1) for steps in (2, 1)}
     names |= {f"{name}-batch2": (steps, 2) for name, (steps, _) in names.items()}
     assert {own.name: (own.recipe.num_steps, own.recipe.batch) for own in spoken.record.rows} == names
     for own in spoken.record.rows:
@@ -70,13 +79,14 @@ def test_every_row_has_its_stages_calls_operations_floors_and_memory(spoken: Spo
 
 
 def test_twice_the_clips_are_twice_the_operations_and_steps_share_their_networks(spoken: Spoken) -> None:
-    one, two = row(spoken, "world-turbo-2steps"), row(spoken, "world-turbo-2steps-batch2")
+    one, two = (row(spoken, f"world-turbo-{CLIP}-2steps{batch}") for batch in ("", "-batch2"))
     assert two.tflop[DECODE] == pytest.approx(2 * one.tflop[DECODE])
     assert len({own.load_s for own in spoken.record.rows}) == 1
 
 
 def test_rows_race_within_their_batch(spoken: Spoken) -> None:
-    pairs = [("world-turbo-2steps", "world-turbo-1steps"), ("world-turbo-2steps-batch2", "world-turbo-1steps-batch2")]
+    names = [f"world-turbo-{CLIP}-{steps}steps" for steps in (2, 1)]
+    pairs = [(*names,), (*(f"{name}-batch2" for name in names),)]
     assert [(found.row, found.against) for found in spoken.record.speed_ups] == pairs
     for found in spoken.record.speed_ups:
         assert found.calls == 0.5
@@ -86,7 +96,7 @@ def test_rows_race_within_their_batch(spoken: Spoken) -> None:
 def test_the_files_hold_what_was_said(spoken: Spoken) -> None:
     assert [path.name for path in spoken.files] == [RECORD_FILE, TABLE_FILE, STAGES_FILE, SCATTER_FILE]
     assert read_record(spoken.files[0]) == spoken.record
-    assert "world-turbo-2steps-batch2" in spoken.files[1].read_text(encoding="utf-8")
+    assert f"world-turbo-{CLIP}-2steps-batch2" in spoken.files[1].read_text(encoding="utf-8")
     assert any("oracle_all" in note for note in spoken.record.notes)
     assert spoken.to_json()["comparison"] == [] and spoken.refusal is None
 
@@ -96,28 +106,19 @@ def test_measuring_itself_is_below_half_a_percent_of_the_shortest_call(spoken: S
 
 
 def test_options_alone_and_together_are_held_against_none_with_the_clips_difference(tmp_path: Path) -> None:
-    asked = SpeedRequest(models=("world-turbo:1",), each_option=True, compile="off", max_s=1.0, threads=1, device="cpu")
-    found = run_speed(replace(asked, out=tmp_path))
-    base, *others = found.record.rows
-    assert base.name == "world-turbo-1steps" and base.difference is None
-    assert [own.name.removeprefix(f"{base.name}-") for own in others] == [
-        "channels-last",
-        "cached-text",
-        "batched-decode",
-        "all-options",
-    ]
-    assert (base.recipe.decode_frames, others[-1].recipe.decode_frames) == (1, 16)
-    for own in others:
+    found = run_speed(replace(ONE_STEP, each_option=True, compile="off", channels_last=False, vae="tiny", out=tmp_path))
+    base, *others, all_options = found.record.rows
+    assert base.name == f"world-teacher-{CLIP}-1steps" and base.difference is None
+    names = ["cached-text", "batched-decode", "tiny-vae"]
+    assert [own.name.removeprefix(f"{base.name}-") for own in (*others, all_options)] == [*names, "all-options"]
+    assert (base.recipe.decode_frames, all_options.recipe.decode_frames) == (1, 16)
+    for own in (*others, all_options):
         assert own.difference is not None and own.difference.than == base.name
-        assert own.difference.max_levels <= 2
+        tiny = own.recipe.vae == "tiny"  # the embedded world's own, for no folder was given: near, but not the same
+        assert tiny == own.name.endswith(("tiny-vae", "all-options"))
+        assert own.tflop[DECODE] < 0.5 * base.tflop[DECODE] if tiny else own.difference.max_levels <= 2
+        assert own.difference.psnr_db is None or own.difference.psnr_db > (20 if tiny else 50)
     assert {found.against for found in found.record.speed_ups} == {base.name}
-
-
-def test_random_weights_run_the_same_calls(tmp_path: Path) -> None:
-    asked = SpeedRequest(models=("world-turbo:1",), random_weights=True, max_s=0.2, threads=1, device="cpu")
-    found = run_speed(replace(asked, out=tmp_path))
-    assert row(found, "world-turbo-1steps").network_calls == 1
-    assert any("random weights" in note for note in found.record.notes)
 
 
 def test_a_signal_keeps_the_rounds_until_then_and_nothing_of_them_is_valid(tmp_path: Path) -> None:
@@ -127,7 +128,7 @@ def test_a_signal_keeps_the_rounds_until_then_and_nothing_of_them_is_valid(tmp_p
     def interrupt() -> None:
         while signal.getsignal(signal.SIGINT) == before:  # measuring has not begun
             time.sleep(0.05)
-        time.sleep(1.0)
+        time.sleep(0.5)
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
@@ -144,27 +145,27 @@ def test_what_may_be_refused_is_refused_before_anything_is_loaded(tmp_path: Path
     there.write_text("{}")
     for wrong in ({"save_baseline": there}, {"baseline": there}, {"scores": tmp_path}, {"scores": tmp_path / "no"}):
         with pytest.raises(UserError):
-            run_speed(replace(TWO_STEPS, models=("world-turbo:2",), out=tmp_path / "out", **wrong))
+            run_speed(replace(TWO_STEPS, out=tmp_path / "out", **wrong))
     assert not (tmp_path / "out").exists()
 
 
-def test_an_incomparable_baseline_is_refused_after_everything_is_written_or_stamped(tmp_path: Path) -> None:
+def test_an_incomparable_baseline_is_refused_after_everything_is_written(tmp_path: Path) -> None:
     baseline = write_record(cpu_record(), tmp_path / "baseline.json")
-    asked = replace(TWO_STEPS, models=("world-turbo:1",), against=None, max_s=0.2, baseline=baseline)
-    refused = run_speed(replace(asked, out=tmp_path / "refused"))
+    refused = run_speed(replace(ONE_STEP, baseline=baseline, vae="tiny", out=tmp_path / "out"))
     assert isinstance(refused.refusal, UserError) and "cpu" in str(refused.refusal)
-    assert (tmp_path / "refused" / TABLE_FILE).is_file() and not refused.record.stamp
-    forced = run_speed(replace(asked, out=tmp_path / "forced", force_incomparable=True))
-    assert forced.refusal is None and forced.record.stamp.startswith("INCOMPARABLE")
-    assert "INCOMPARABLE" in (tmp_path / "forced" / TABLE_FILE).read_text(encoding="utf-8")
+    assert (tmp_path / "out" / TABLE_FILE).is_file() and not refused.record.stamp
+    assert [own.recipe.vae for own in refused.record.rows] == ["tiny"]  # without a folder: the embedded world's
 
 
-def test_a_stamped_or_invalid_measurement_becomes_no_baseline(tmp_path: Path) -> None:
-    baseline = write_record(cpu_record(), tmp_path / "baseline.json")
-    asked = replace(TWO_STEPS, models=("world-turbo:1",), against=None, max_s=0.2, baseline=baseline)
-    kept = tmp_path / "kept.json"
-    found = run_speed(replace(asked, out=tmp_path / "out", force_incomparable=True, save_baseline=kept))
+def test_a_forced_comparison_is_stamped_and_becomes_no_baseline(tmp_path: Path) -> None:
+    baseline, kept = write_record(cpu_record(), tmp_path / "baseline.json"), tmp_path / "kept.json"
+    asked = replace(ONE_STEP, random_weights=True, baseline=baseline, force_incomparable=True, save_baseline=kept)
+    found = run_speed(replace(asked, out=tmp_path / "out"))
+    assert found.record.stamp.startswith("INCOMPARABLE") and found.comparison[0] == found.record.stamp
+    assert "INCOMPARABLE" in (tmp_path / "out" / TABLE_FILE).read_text(encoding="utf-8")
     assert isinstance(found.refusal, NotValid) and not kept.exists()
+    (only,) = found.record.rows
+    assert only.network_calls == 2 and any("random weights" in note for note in found.record.notes)
 
 
 def test_latents_that_are_no_numbers_are_a_mistake_with_a_remedy(tmp_path: Path) -> None:
@@ -174,3 +175,29 @@ def test_latents_that_are_no_numbers_are_a_mistake_with_a_remedy(tmp_path: Path)
     with pytest.raises(UserError, match="not finite") as caught:
         loading.subject(wild, FastPath(), [Prompt("p", "a red circle")], "wild")
     assert "float32" in caught.value.run_next
+
+
+def test_what_compiling_took_is_of_the_first_call_of_each_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that share their networks: the second finds them compiled, and its first call took nothing of it."""
+    spent_s = iter((0.0, 7.0, 7.0, 7.0, 7.0, 9.0))
+    monkeypatch.setattr(Quickened, "compile_s", property(lambda _: next(spent_s)))
+    entry, loading = find_model("world-turbo"), Loading("cpu", 0, tmp_path, random_weights=False)
+    one, two = (replace(entry, setting=replace(entry.setting, num_steps=n, frames=2, size=(16, 16))) for n in (1, 2))
+    prompts = [Prompt("p", "a red circle")]
+    rows = [loading.subject(each, FastPath(), prompts, "row") for each in (one, two)]
+    rows.append(loading.subject(one, FastPath(), prompts * 2, "row"))
+    assert [own.compile_s for own in rows] == [7.0, 0.0, 2.0]
+    assert len({id(own.quick) for own in rows}) == 1
+
+
+def test_networks_too_large_for_the_memory_are_a_mistake_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(subject, "load_timed", full)
+    loading = Loading("cpu", 0, tmp_path, random_weights=False)
+    with pytest.raises(UserError, match="wild: out of memory while its networks were loaded") as caught:
+        loading.load(find_model("world-teacher"), FastPath(), "wild")
+    assert "fewer rows" in caught.value.run_next

@@ -11,11 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderTiny
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -28,13 +26,12 @@ from turbo_train.errors import UserError
 from turbo_train.nets.cached_text import cache_text
 from turbo_train.nets.counted import Counted
 from turbo_train.nets.fast_path import RANDOM_TINY_VAE, FastPath
-from turbo_train.nets.folder_files import read_json
 from turbo_train.nets.model import Model
 from turbo_train.nets.protocols import VideoVAE
 from turbo_train.nets.shaped import shaped_folder, shaped_modelscope, shaped_videocrafter2
 from turbo_train.nets.source import Source
 from turbo_train.nets.student import TIME_COND_DIM
-from turbo_train.nets.tiny_vae import CONFIG, TinyVAE, random_tiny_vae
+from turbo_train.nets.tiny_vae import random_tiny_vae, shaped_tiny_vae
 from turbo_train.nets.unet_denoiser import unet_denoiser_of
 
 
@@ -90,6 +87,7 @@ def making_of(entry: ModelEntry, fast: FastPath | None = None) -> Making:
             unet = unet.empty(TIME_COND_DIM, None)
             conditions["timestep_cond_BE"] = torch.empty(1, TIME_COND_DIM)
         denoiser = cache_text(unet) if fast.cached_text else unet
+        vae = _decoder(model.vae, fast)
         with ReadWeights() as of_text, Counted() as text:
             context = model.text([""])
         with ReadWeights() as of_first, Counted() as first:
@@ -99,10 +97,7 @@ def making_of(entry: ModelEntry, fast: FastPath | None = None) -> Making:
             with ReadWeights() as of_step, Counted() as step:
                 denoiser(latents, time, context, fps=model.fps, **conditions)
         with ReadWeights() as of_decode, Counted() as frame:
-            if fast.tiny_vae is None:
-                model.vae.decode(latents[:, :, :1])
-            else:
-                shaped_tiny_vae(fast.tiny_vae, model.vae).decode(latents[:, :, :1])
+            vae.decode(latents[:, :, :1])
     rows_of_step = 2 if setting.sampler == "ddim" and setting.guidance_scale != 1 else 1
     pixels = model.vae.factor
     return Making(
@@ -113,18 +108,17 @@ def making_of(entry: ModelEntry, fast: FastPath | None = None) -> Making:
         operations_of(step) * (rows_of_step * (setting.num_steps - 1)),
         operations_of(frame) * frames,
         Weights(of_text.numbers, of_first.numbers, of_step.numbers, of_decode.numbers),
-        fast.decode_frames or model.vae.chunk_frames,
+        fast.decode_frames or vae.chunk_frames,
     )
 
 
-def shaped_tiny_vae(folder: Path, full: VideoVAE) -> TinyVAE:
-    """A tiny VAE in shape alone, as its configuration describes it. UserError: one that cannot be read.
-
-    RANDOM_TINY_VAE: of TAESD's sizes, for full's latents.
-    """
-    if folder == RANDOM_TINY_VAE:
+def _decoder(full: VideoVAE, fast: FastPath) -> VideoVAE:
+    """What decodes, in shape alone, as quickened.py chooses it. UserError: a tiny VAE that cannot be read."""
+    if fast.tiny_vae is None:
+        return full
+    if fast.tiny_vae == RANDOM_TINY_VAE:
         return random_tiny_vae(full.latent_channels, full.factor)
-    return TinyVAE(AutoencoderTiny.from_config(read_json(folder / CONFIG))).eval().requires_grad_(False)
+    return shaped_tiny_vae(fast.tiny_vae)
 
 
 class ReadWeights(TorchDispatchMode):

@@ -42,10 +42,10 @@ def stage_work(entry: ModelEntry, batch: int, fast: FastPath | None = None) -> M
     UserError: as making_of's.
     """
     fast, setting = fast or FastPath(), entry.setting
-    counted = FastPath(cached_text=fast.cached_text, decode_frames=fast.decode_frames, tiny_vae=fast.tiny_vae)
+    counted = FastPath(cached_text=fast.cached_text, tiny_vae=fast.tiny_vae)
     made = _making(entry, counted)
     size = BYTES[setting.dtype]
-    decodes = ceil(batch * made.shape.frames / made.decode_frames)
+    decodes = ceil(batch * made.shape.frames / (fast.decode_frames or made.decode_frames))
     weights = made.weights
     return {
         TEXT: _work(made.text * batch, weights.text * batch * size),

@@ -13,12 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from turbo_eval.generators.latent import LatentGenerator
 from turbo_eval.generators.out_of_memory import is_out_of_memory
 from turbo_eval.generators.timed import TimedCall
 from turbo_eval.records import Prompt
 from turbo_train.errors import UserError
+from turbo_train.nets.cuda_graph import GraphedDenoiser
 from turbo_train.nets.model import Model
 from turbo_train.sampling.setting import Setting
 
@@ -53,10 +55,18 @@ def trial(model: Model, setting: Setting, prompt: Prompt, folder: Path) -> Calla
             failed = True
         else:
             failed = False
+        _forget_recordings(model)
         give_back()
         return not failed
 
     return fits
+
+
+def _forget_recordings(model: Model) -> None:
+    """CUDA graphs keep the memory of every batch that was tried."""
+    for part in model.denoiser.modules() if isinstance(model.denoiser, nn.Module) else ():
+        if isinstance(part, GraphedDenoiser):
+            part.forget()
 
 
 def give_back() -> None:

@@ -1,7 +1,8 @@
 """What is loaded, made quick and called once, before anything of it is measured? One subject per row.
 
 Rows that differ only in steps, guidance or batch share their networks. The first call is apart: it compiles, chooses
-kernels and takes memory, which later ones find there.
+kernels and takes memory, which later ones find there. All networks are loaded before the first call, so that what a
+call finds free is what it will find in the measurement.
 """
 
 from __future__ import annotations
@@ -25,13 +26,17 @@ from turbo_train.sampling.finite import NonFiniteLatents
 
 @dataclass(frozen=True)
 class Subject:
-    """A row's piece of work after its first call. load_s: of its networks, shared or not."""
+    """A row's piece of work after its first call. load_s: of its networks, shared or not.
+
+    compiling_s: of its first call; 0 where a row before it compiled what it needs. None: nothing was to be compiled.
+    """
 
     call: TimedCall
     quick: Quickened
     fast: FastPath
     load_s: float
     first_call_s: float
+    compiling_s: float | None
 
     @property
     def recipe(self) -> Recipe:
@@ -59,8 +64,8 @@ class Subject:
 
     @property
     def compile_s(self) -> float | None:
-        """Of the first call; None: nothing was compiled."""
-        return None if self.quick.notes else self.quick.compile_s
+        """compiling_s; None where the network is run as it is."""
+        return None if self.quick.notes else self.compiling_s
 
 
 class Loading:
@@ -70,19 +75,36 @@ class Loading:
         self._device, self._seed, self._folder, self._random = device, seed, folder, random_weights
         self._quick: dict[Hashable, tuple[Quickened, float]] = {}
 
+    def load(self, entry: ModelEntry, fast: FastPath, name: str) -> None:
+        """The row's networks, unless they are there. UserError: too large for the memory."""
+        key = _networks(entry, fast)
+        if key in self._quick:
+            return
+        try:
+            loaded = load_timed(entry, self._device, random_weights=self._random, seed=self._seed)
+            model = replace(loaded.model, name=entry.label)
+            self._quick[key] = quicken(model, fast, self._device), loaded.load_s
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise UserError(
+                found=f"{name}: out of memory while its networks were loaded",
+                expected="a device with more free memory, or less to load",
+                run_next="fewer rows at a time, or --dtype bfloat16",
+            ) from None
+
     def subject(self, entry: ModelEntry, fast: FastPath, prompts: Sequence[Prompt], name: str) -> Subject:
         """The row's, loaded and called once. prompts: one per clip. UserError: too large for the memory; not finite."""
+        self.load(entry, fast, name)
         setting = entry.setting
-        same = replace(setting, num_steps=1, guidance_scale=0.0, eta=0.0, motion_gs=None)
-        key = (entry.source, entry.recipe, entry.name, same, fast)
+        quick, load_s = self._quick[_networks(entry, fast)]
+        before_s = quick.compile_s
         try:
-            if key not in self._quick:
-                loaded = load_timed(entry, self._device, random_weights=self._random, seed=self._seed)
-                model = replace(loaded.model, name=entry.label)
-                self._quick[key] = quicken(model, fast, self._device), loaded.load_s
-            quick, load_s = self._quick[key]
             call = TimedCall(LatentGenerator(quick.model, setting, len(prompts)), prompts, self._seed, self._folder)
-            return Subject(call, quick, fast, load_s, call()[WALL])
+            first_call_s = call()[WALL]
+            after_s = quick.compile_s
+            compiling_s = None if before_s is None or after_s is None else after_s - before_s
+            return Subject(call, quick, fast, load_s, first_call_s, compiling_s)
         except NonFiniteLatents as error:
             found, expected = f"{name}: {error}", "latents that are finite"
             raise UserError(found=found, expected=expected, run_next="--dtype float32") from error
@@ -90,6 +112,10 @@ class Loading:
             if not is_out_of_memory(error):
                 raise
         # Outside of `except`, whose traceback would hold what the call held.
-        if key not in self._quick:  # not even its weights
-            raise too_large(name, 1, lambda batch: False)
-        raise too_large(name, len(prompts), trial(self._quick[key][0].model, setting, prompts[0], self._folder))
+        raise too_large(name, len(prompts), trial(quick.model, setting, prompts[0], self._folder))
+
+
+def _networks(entry: ModelEntry, fast: FastPath) -> Hashable:
+    """Equal for rows that share their networks."""
+    same = replace(entry.setting, num_steps=1, guidance_scale=0.0, eta=0.0, motion_gs=None)
+    return entry.source, entry.recipe, entry.name, same, fast

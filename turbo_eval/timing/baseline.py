@@ -41,7 +41,8 @@ class RowChange:
 class Comparison:
     """Rows that both have; the baseline's rows that were not measured now, and rows without one of the baseline.
 
-    stamp: what every output has to carry; empty: nothing was forced. caveat: what the intervals do not know.
+    A row that a signal ended before its first run counts as not measured. stamp: what every output has to carry; empty:
+    nothing was forced. caveat: what the intervals do not know.
     """
 
     rows: tuple[RowChange, ...]
@@ -104,8 +105,10 @@ def compare(baseline: SpeedRecord, record: SpeedRecord, force: bool = False) -> 
     if doubts and not force:
         raise NotValid(found="; ".join(doubts), expected="VALID rows on both sides", run_next=f"{AGAIN}; {FORCE}")
     reasons = "; ".join((*differing, *doubts))
+    not_measured += [old for old, new in pairs if not _was_measured(new)]
+    without += [new for old, new in pairs if _was_measured(new) and not _was_measured(old)]
     return Comparison(
-        rows=tuple(_row_change(old, new) for old, new in pairs),
+        rows=tuple(_row_change(old, new) for old, new in pairs if _was_measured(old) and _was_measured(new)),
         not_measured=tuple(row.name for row in not_measured),
         without_baseline=tuple(row.name for row in without),
         stamp=f"{STAMP}{reasons}" if reasons else "",
@@ -159,6 +162,10 @@ def _differing(where: str, old: Mapping[str, object], new: Mapping[str, object])
     return [f"{where}: " + ", ".join(f"{name} {old.get(name)!r} / {new.get(name)!r}" for name in names)]
 
 
+def _was_measured(row: SpeedRow) -> bool:
+    return bool(row.runs_s.get(WALL))
+
+
 def _row_change(old: SpeedRow, new: SpeedRow) -> RowChange:
     wall = change(old.runs_s[WALL], new.runs_s[WALL])
     return RowChange(new.name, old.name, wall, change(old.denoising_s, new.denoising_s))
@@ -166,10 +173,12 @@ def _row_change(old: SpeedRow, new: SpeedRow) -> RowChange:
 
 def _said(found: Change) -> str:
     """`1.062x [1.041, 1.083] the baseline's time: slower (a slow-down of 1.8 % would be found four times of five)`."""
-    if found.interval is None or found.smallest_found is None:
-        return f"{found.ratio:.3g}x the baseline's time, too few runs for an interval"
-    least = f"a slow-down of {100 * found.smallest_found:.2g} % would be found four times of five"
-    return f"{found.ratio:.4g}x {_bounds(found.interval)} the baseline's time: {found.verdict} ({least})"
+    if found.interval is None:
+        return f"{found.ratio:.4g}x the baseline's time, too few runs for an interval"
+    least = ""
+    if found.smallest_found is not None:
+        least = f" (a slow-down of {100 * found.smallest_found:.2g} % would be found four times of five)"
+    return f"{found.ratio:.4g}x {_bounds(found.interval)} the baseline's time: {found.verdict}{least}"
 
 
 def _bounds(interval: Ratio) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from textwrap import fill
+from textwrap import fill, wrap
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from turbo_eval.timing.cells import HEADS, label, significant, stages_s, walls_s
@@ -21,6 +21,8 @@ COLOURS = dict(zip(STAGES, ("#7f8c8d", "#1a5276", "#5dade2", "#e67e22", "#27ae60
 GOOD, BAD = "#1f618d", "#c0392b"
 WIDTH_IN, BAR_IN = 10.0, 0.42  # of the picture; of a row, inches
 DPI = 110
+STAGES_LETTERS, SCATTER_LETTERS = 110, 90  # of a stamp in a line
+LINE_IN = 20 / DPI  # its height
 FAR = 5
 PALE = 0.55  # opacity
 BESIDE = ((6, 4), (-6, 4), (6, -4), (-6, -4))  # of a point, in points
@@ -41,7 +43,9 @@ def draw_stages(record: SpeedRecord) -> bytes:
     short = [total for total in totals if total * FAR <= longest]
     limits = [longest, *([max(short)] if short else [])]
     widths = (3.0, 2.4) if len(limits) == 1 else (2.4, 2.4, 2.2)
-    figure = Figure(figsize=(WIDTH_IN, 1.3 + BAR_IN * max(2, len(rows))), dpi=DPI, layout="constrained")
+    stamp_in = LINE_IN * len(wrap(record.stamp, STAGES_LETTERS))
+    height_in = 1.3 + BAR_IN * max(2, len(rows)) + stamp_in
+    figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, layout="constrained")
     *panels, shares = figure.subplots(1, len(widths), sharey=True, width_ratios=widths)
     for axes, limit in zip(panels, limits, strict=True):
         _times(axes, rows, limit)
@@ -57,7 +61,7 @@ def draw_stages(record: SpeedRecord) -> bytes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="x", alpha=0.25)
         axes.set_axisbelow(True)
-    _stamp(panels[0], record, 110)
+    _stamp(panels[0], record, STAGES_LETTERS)
     keys = [Patch(color=COLOURS[stage], label=HEADS[stage]) for stage in STAGES]
     figure.legend(handles=keys, loc="outside upper center", ncols=len(STAGES), fontsize=8, frameon=False)
     return _png(figure)
@@ -126,7 +130,9 @@ def draw_scatter(record: SpeedRecord, quality: Quality) -> bytes:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     points = _points(record, quality)
-    figure = Figure(figsize=(7.2, 4.6), dpi=DPI, layout="constrained")
+    figure = Figure(
+        figsize=(7.2, 4.6 + LINE_IN * len(wrap(record.stamp, SCATTER_LETTERS))), dpi=DPI, layout="constrained"
+    )
     axes = figure.subplots()
     axes.set_xscale("log")
     for point in points:
@@ -153,7 +159,7 @@ def draw_scatter(record: SpeedRecord, quality: Quality) -> bytes:
     axes.tick_params(which="both", labelsize=8)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    _stamp(axes, record, 90)
+    _stamp(axes, record, SCATTER_LETTERS)
     _name_all(figure, axes, points)
     return _png(figure)
 

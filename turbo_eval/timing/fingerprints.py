@@ -21,7 +21,14 @@ from turbo_eval.timing.gpu_watch import Gpu, find_gpu
 
 GIB = 2**30
 PACKAGES = ("torch", "triton", "diffusers", "transformers", "numpy", "av")  # av: its FFmpeg encodes the clips
-VARIABLES = ("CUBLAS_WORKSPACE_CONFIG", "NVIDIA_TF32_OVERRIDE", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
+VARIABLES = (
+    "CUBLAS_WORKSPACE_CONFIG",
+    "CUDA_LAUNCH_BLOCKING",
+    "NVIDIA_TF32_OVERRIDE",
+    "PYTORCH_ALLOC_CONF",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+)
 OURS = "turbo-video"
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from turbo_eval.timing.cpu_watch import process_name
@@ -31,8 +32,9 @@ FIRST_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO of Linux; another 
 class GpuSeen:
     """Of all looks at a GPU. Clocks in MHz of its multiprocessors; the first look comes after a round, not idle.
 
-    processes: others that compute on it, `pid name`. slowed: what held the clock down -> looks at which it did.
-    thermal_s: for how long heat did, by the driver's own counter. highest_c: temperature.
+    first_mhz, last_mhz: medians over the first and the last third of the looks, for at its power limit the clock goes
+    up and down from one look to the next. processes: others that compute on it, `pid name`. slowed: what held the clock
+    down -> looks at which it did. thermal_s: for how long heat did, by the driver's own counter. highest_c: the peak.
     """
 
     processes: tuple[str, ...] = ()
@@ -138,11 +140,12 @@ def find_gpu(device: str) -> Gpu | str:
 def gpu_seen(looks: Sequence[GpuLook], max_mhz: float | None, thermal_s: float | None) -> GpuSeen:
     """What looks amount to. thermal_s: between the first and now."""
     clocks = [look.mhz for look in looks if look.mhz is not None]
+    third = len(clocks) // 3
     heat = [look.temperature_c for look in looks if look.temperature_c is not None]
     return GpuSeen(
         processes=tuple(dict.fromkeys(process for look in looks for process in look.processes)),
-        first_mhz=clocks[0] if clocks else None,
-        last_mhz=clocks[-1] if clocks else None,
+        first_mhz=median(clocks[: third or 1]) if clocks else None,
+        last_mhz=median(clocks[-third or -1 :]) if clocks else None,
         lowest_mhz=min(clocks, default=None),
         max_mhz=max_mhz,
         slowed={words: n for words in SLOWED_BY.values() if (n := sum(words in look.slowed for look in looks))},

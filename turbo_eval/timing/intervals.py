@@ -133,12 +133,13 @@ def ratio_of_medians(a: Sequence[float], b: Sequence[float]) -> Ratio:
     a_log, b_log = logs - per_round * (np.arange(2 * rounds) // 2)
     log_ratio = float(np.median(a_log) - np.median(b_log))
     spread = float((_resampled_medians(a_log) - _resampled_medians(b_log)).std(ddof=1))
-    half_width = _quantile_of_t(rounds - 2) * spread
+    half_width = quantile_of_t(rounds - 2) * spread
     return Ratio(*(math.exp(log) for log in (log_ratio, log_ratio - half_width, log_ratio + half_width)))
 
 
 @lru_cache(maxsize=4096)
-def _quantile_of_t(degrees: int) -> float:
+def quantile_of_t(degrees: float) -> float:
+    """Half the width of a LEVEL interval in standard deviations, for a spread known with so many degrees of freedom."""
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees, (1 + LEVEL) / 2))

@@ -62,8 +62,8 @@ def measure_rounds(
 ) -> Measured:
     """Interleaved measurement of any number of works. `clock` tells how much of the time limit is spent.
 
-    stop: asked between rounds; where it says True, what was measured by then is returned. ValueError: no work, or
-    one whose stages change or have no WALL.
+    stop: asked after each round, the last as well; where it says True, what was measured by then is returned.
+    ValueError: no work, or one whose stages change or have no WALL.
     """
     if not works:
         raise ValueError("there is no work to measure")
@@ -83,9 +83,9 @@ def measure_rounds(
             _round(works, runs_s)
             walls_s = [own[WALL] for own in runs_s.values()]
             runs = len(walls_s[0])
-            reason = rules.why_stop(walls_s, clock() - began, look=runs >= look_at)
+            stopped = stop()
+            reason = rules.why_stop(walls_s, clock() - began, look=runs >= look_at) or (INTERRUPTED if stopped else "")
             look_at = rules.next_look(look_at) if runs >= look_at else look_at
-            reason = reason or (INTERRUPTED if stop() else "")
     kept = {name: {stage: tuple(each) for stage, each in own.items()} for name, own in runs_s.items()}
     return Measured(kept, {name: tuple(own) for name, own in warmups_s.items()}, reason)
 

@@ -98,7 +98,8 @@ class SpeedRow:
     runs_s: stage (STAGES) or WALL -> each run in measured order; runs 2k and 2k + 1 are of round k, and round k of all
     rows was measured interleaved. warmups_s: WALL of the runs before, in order; the first call is not among them.
     load_s: until the networks lie on the device. first_call_s: the first call, with all that happens once.
-    compile_s: what compiling took of it; None: nothing was compiled. network_calls: of the denoiser for one clip.
+    compile_s: what compiling took of it, 0 where an earlier row had them compiled; None: nothing was compiled.
+    network_calls: of the denoiser for one clip.
     tflop, floor_s: stage -> of one call (floors.py). memory: stage -> peaks. notes: what a reader must know, such as
     that a network could not be compiled. reasons: why it is INVALID; (): VALID.
     """

@@ -19,7 +19,7 @@ from typing import Any
 
 from turbo_eval.durable import write_atomically, writing
 from turbo_eval.timing.intervals import coefficient_of_variation, median_interval
-from turbo_eval.timing.record import SCHEMA_VERSION, SpeedRecord, SpeedRow
+from turbo_eval.timing.record import SCHEMA_VERSION, STAGES, WALL, SpeedRecord, SpeedRow
 from turbo_train.errors import UserError, near
 
 PARTS = ("schema_version", "record", "derived")
@@ -81,10 +81,23 @@ def read_record(path: Path) -> SpeedRecord:
     try:
         _names(whole, PARTS, "")
         record = _typed(SpeedRecord, whole["record"], "record")
+        for i, row in enumerate(record.rows):
+            _check_runs(row.runs_s, f"record.rows[{i}].runs_s")
     except _Mismatch as error:
         raise _not_a_record(f"{error} in {path}") from None
     assert isinstance(record, SpeedRecord)
     return record
+
+
+def _check_runs(runs_s: Mapping[str, tuple[float, ...]], where: str) -> None:
+    """_Mismatch: other stages than those of a call, not as many runs of each, or a call that took no time."""
+    if not runs_s:  # a signal came before the first run
+        return
+    _names(runs_s, (*STAGES, WALL), where)
+    if len({len(runs) for runs in runs_s.values()}) > 1:
+        raise _Mismatch(f"not as many runs of each stage at {where}")
+    if min(runs_s[WALL], default=1.0) <= 0:
+        raise _Mismatch(f"a call that took no time at {where}.{WALL}")
 
 
 def _not_a_record(found: str) -> UserError:

@@ -33,7 +33,11 @@ _Z_INTERVAL, _Z_SPREAD = NormalDist().inv_cdf(0.975), NormalDist().inv_cdf(0.9)
 
 @dataclass(frozen=True)
 class Rules:
-    """When to stop. max_s: seconds for all together, warm-up included; the fewest runs are measured even beyond it."""
+    """When to stop. max_s: seconds for all together, warm-up included.
+
+    The fewest warm-ups and runs are measured even beyond it: of calls that take longer than max_s / 15 or so it is no
+    limit, and what ends such a measurement is a signal.
+    """
 
     min_warmups: int = 3
     max_warmups: int = 10
@@ -76,7 +80,8 @@ class Rules:
         if (look or at_end) and all(relative_half_width(own) <= self.half_width for own in walls_s):
             return f"interval within +-{self.half_width:.1%}"
         if spent_s >= self.max_s:
-            return f"time limit of {self.max_s:g} s"
+            beyond = f", with the fewest runs ({runs})" if runs == self.fewest_runs else ""
+            return f"time limit of {self.max_s:g} s{beyond}"
         return f"limit of {self.max_runs} runs" if at_end else ""
 
 

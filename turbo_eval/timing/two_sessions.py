@@ -19,12 +19,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from turbo_eval.timing.intervals import LEVEL, MIN_RUNS, coefficient_of_variation
+from turbo_eval.timing.intervals import MIN_RUNS, RESAMPLES, SEED, coefficient_of_variation, quantile_of_t
 from turbo_eval.timing.power import smallest_found
 from turbo_eval.timing.record import Ratio
 from turbo_eval.timing.speed_ups import Verdict
 
-RESAMPLES, SEED = 1000, 0
 CAVEAT = (
     "the two measurements were not interleaved: two sessions on one machine differ by more than the noise within each, "
     "which is all that these intervals know; what decides is the same comparison with --against, or both done again"
@@ -36,7 +35,8 @@ Array = NDArray[np.float64]
 class Change:
     """Of medians, new / old: 1.05 is 5 % slower. smallest_found: the slow-down that is found four times of five.
 
-    Where a side has too few runs for an interval all of it is None, but the ratio.
+    It is power.py's for interleaved rows, which two sessions come near; None: too few runs for its formula. Where a
+    side has too few for an interval all is None, but the ratio.
     """
 
     ratio: float
@@ -52,8 +52,9 @@ def change(old_s: Sequence[float], new_s: Sequence[float]) -> Change:
         return Change(float(np.median(new_s) / np.median(old_s)), None, None, None)
     sides = (old_s, new_s)
     cv = math.sqrt(sum(coefficient_of_variation(side) ** 2 for side in sides) / 2)
-    runs = int(2 / sum(1 / len(side) for side in sides))  # of equal sides that would be as sure as these
-    return Change(ratio.ratio, ratio, _verdict(ratio), smallest_found(cv, runs))
+    runs = 2 * len(old_s) * len(new_s) // (len(old_s) + len(new_s))  # of equal sides that would be as sure as these
+    found = smallest_found(cv, runs)
+    return Change(ratio.ratio, ratio, _verdict(ratio), found if math.isfinite(found) else None)
 
 
 def independent_ratio(a: Sequence[float], b: Sequence[float]) -> Ratio | None:
@@ -72,7 +73,7 @@ def independent_ratio(a: Sequence[float], b: Sequence[float]) -> Ratio | None:
     half_width = 0.0
     if sum(variances):
         shares = sum(variance**2 / (len(side) - 1) for variance, side in zip(variances, logs, strict=True))
-        half_width = _quantile_of_t(sum(variances) ** 2 / shares) * math.sqrt(sum(variances))
+        half_width = quantile_of_t(sum(variances) ** 2 / shares) * math.sqrt(sum(variances))
     return Ratio(*(math.exp(log) for log in (log_ratio, log_ratio - half_width, log_ratio + half_width)))
 
 
@@ -96,9 +97,3 @@ def _counts(runs: int) -> NDArray[np.int32]:
     rng = np.random.default_rng(SEED)
     draws = rng.multinomial(runs, np.full(runs, 1 / runs), size=RESAMPLES)
     return np.cumsum(draws, axis=1, dtype=np.int32)
-
-
-def _quantile_of_t(degrees: float) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(degrees, (1 + LEVEL) / 2))

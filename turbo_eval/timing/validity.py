@@ -13,7 +13,7 @@ import numpy as np
 
 from turbo_eval.timing.drift import drift_of
 from turbo_eval.timing.gpu_watch import POWER_CAP, GpuSeen
-from turbo_eval.timing.intervals import coefficient_of_variation
+from turbo_eval.timing.intervals import coefficient_of_variation, median_interval
 from turbo_eval.timing.record import STAGES, WALL, Reason
 from turbo_eval.timing.watch import Seen
 
@@ -115,7 +115,16 @@ def _of_runs(wall_s: Sequence[float], min_runs: int, allowed: Allowed) -> Iterat
         text = f"the runs changed by {_signed(drift.relative)} from first to last, {_percent(allowed.drift)} allowed"
         yield Reason(CLOCK_DRIFT, text)
     if len(wall_s) > 1 and (cv := coefficient_of_variation(wall_s)) > allowed.cv:
-        yield Reason(CV_TOO_HIGH, f"coefficient of variation {_percent(cv)}, {_percent(allowed.cv)} allowed")
+        text = f"coefficient of variation {_percent(cv)}, {_percent(allowed.cv)} allowed{_known(wall_s)}"
+        yield Reason(CV_TOO_HIGH, f"{text}: quiet the machine, or time longer calls")
+
+
+def _known(wall_s: Sequence[float]) -> str:
+    """How sure the median is all the same: a wide scatter may leave a narrow interval."""
+    median, low, high = median_interval(wall_s)
+    if low is None or high is None:
+        return ""
+    return f" (the median is known to +-{50 * (high - low) / median:.2g} %)"
 
 
 def _of_stages(runs_s: Mapping[str, Sequence[float]], allowed: Allowed) -> Iterator[Reason]:

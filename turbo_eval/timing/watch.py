@@ -70,9 +70,8 @@ class Watch:
         gpu = None
         if self._gpu:
             thermal_s = self._gpu.thermal_s()
-            if thermal_s is not None and self._thermal_s is not None:
-                thermal_s -= self._thermal_s
-            gpu = gpu_seen(self._gpu_looks, self._gpu.max_mhz(), thermal_s)
+            spent_s = None if thermal_s is None or self._thermal_s is None else thermal_s - self._thermal_s
+            gpu = gpu_seen(self._gpu_looks, self._gpu.max_mhz(), spent_s)
             if self._gpu.others(self._own) is None:
                 unseen.append("other processes on the GPU (the driver does not name them)")
         if cpu.throttles is None:

@@ -1,7 +1,9 @@
 """How does the host stop being the bottleneck? The denoiser's kernels are recorded once and replayed as one CUDA graph.
 
 torch's documentation, "CUDA Graphs": warm up on a side stream, record with fixed inputs, then copy into these and
-replay. A recording holds for one set of shapes, dtypes and conditions; each other set gets its own.
+replay. A recording holds for one set of shapes, dtypes and conditions; each other set gets its own. All recordings of
+a denoiser share one pool of memory: no two are replayed at once, and nothing in it outlives a replay but the output,
+which is copied before the next.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ class GraphedDenoiser(AroundDenoiser):
     def __init__(self, denoiser: UNetDenoiser | AroundDenoiser) -> None:
         super().__init__(denoiser)
         self._recordings: dict[tuple[Any, ...], _Recording] = {}
+        self._side: torch.cuda.Stream | None = None  # one for all recordings, or their pool would not be shared
 
     @torch.no_grad()
     def forward(self, x_BCTHW: Tensor, t_B: Tensor, context_BLD: Tensor, **conditions: Any) -> Tensor:
@@ -49,28 +52,34 @@ class GraphedDenoiser(AroundDenoiser):
             for name, value in sorted(given.items())
         )
         if key not in self._recordings:
-            self._recordings[key] = self._record(given)
+            with torch.cuda.device(x_BCTHW.device):  # streams and recordings are of the current one
+                self._recordings[key] = self._record(given)
         recording = self._recordings[key]
         for name, value in tensors.items():
             recording.inputs[name].copy_(value)
         recording.graph.replay()
         return recording.out.clone()  # the next replay writes over it
 
+    def forget(self) -> None:
+        """Give up what was recorded, and its memory."""
+        self._recordings.clear()
+        self._side = None
+
     def _record(self, given: dict[str, Any]) -> _Recording:
         inputs = {name: value.clone() if isinstance(value, Tensor) else value for name, value in given.items()}
-        side = torch.cuda.Stream()
+        self._side = side = self._side or torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(WARM_UPS):
                 self.denoiser(**inputs)
         torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        graph, others = torch.cuda.CUDAGraph(), [recording.graph for recording in self._recordings.values()]
+        with torch.cuda.graph(graph, pool=others[0].pool() if others else None, stream=side):
             out = self.denoiser(**inputs)
         return _Recording(graph, inputs, out)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> GraphedDenoiser:
-        self._recordings.clear()  # of weights that are about to lie elsewhere
+        self.forget()  # it is of weights that are about to lie elsewhere
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 

@@ -11,7 +11,7 @@ import torch
 from diffusers import AutoencoderTiny
 from torch import nn
 
-from turbo_eval.generators.cost import ReadWeights, making_of, operations_of, shaped_tiny_vae
+from turbo_eval.generators.cost import ReadWeights, making_of, operations_of
 from turbo_eval.generators.floors import Work, floor_s, stage_work, tflop_of
 from turbo_eval.generators.latent import load_generator
 from turbo_eval.generators.rates import TF32
@@ -22,7 +22,7 @@ from turbo_eval.timing.record import DECODE, DENOISING, FIRST, REMAINING, TEXT, 
 from turbo_train.errors import UserError
 from turbo_train.nets.counted import Counted
 from turbo_train.nets.fast_path import RANDOM_TINY_VAE, FastPath
-from turbo_train.nets.tiny_vae import TinyVAE
+from turbo_train.nets.tiny_vae import TinyVAE, random_tiny_vae, shaped_tiny_vae
 
 H200 = Rates({"bfloat16": 790.0}, copy_gb_s=4000.0)  # what large products and copies reach on one
 
@@ -68,12 +68,11 @@ def test_teachers_of_published_sizes() -> None:
 
 def test_taesd_decodes_for_less(tmp_path: Path) -> None:
     with torch.device("meta"), torch.no_grad():
-        full = TinyVAE(AutoencoderTiny())  # four channels, eight pixels a cell, as Stable Diffusion's VAE
-        tiny = shaped_tiny_vae(tiny_folder(tmp_path), full)
+        tiny = shaped_tiny_vae(tiny_folder(tmp_path))
         with Counted() as of_large, ReadWeights() as weights:
             tiny.decode(torch.empty(1, 4, 1, 40, 64))
         with Counted() as of_small:
-            shaped_tiny_vae(RANDOM_TINY_VAE, full).decode(torch.empty(1, 4, 1, 32, 32))
+            random_tiny_vae(4, 8).decode(torch.empty(1, 4, 1, 32, 32))
     assert 16 * operations_of(of_large).total / 1e12 == pytest.approx(1.41, rel=0.02)
     assert 16 * operations_of(of_small).total / 1e12 == pytest.approx(0.57, rel=0.02)
     assert weights.numbers == sum(p.numel() for p in tiny.vae.decoder.parameters())
@@ -137,6 +136,19 @@ def test_a_tiny_vae_and_kept_keys_and_values_make_floors_lower(student: ModelEnt
     assert stage_work(student, 1, FastPath(compile="max", channels_last=True)) == plain
     with pytest.raises(UserError, match=r"config\.json"):
         stage_work(student, 1, FastPath(tiny_vae=tmp_path / "nothing"))
+
+
+def test_what_decodes_says_how_many_frames_at_a_time(student: ModelEntry, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = FastPath(tiny_vae=RANDOM_TINY_VAE)
+    monkeypatch.setattr("turbo_eval.generators.cost.random_tiny_vae", lambda *_: TinyVAE(AutoencoderTiny(), 3))
+    assert making_of(student, random).decode_frames == 3
+    assert making_of(student, replace(random, decode_frames=5)).decode_frames == 5
+
+
+def test_a_folder_of_something_else_is_no_tiny_vae(student: ModelEntry, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"_class_name": "AutoencoderKL"}')
+    with pytest.raises(UserError, match="of class AutoencoderKL"):
+        making_of(student, FastPath(tiny_vae=tmp_path))
 
 
 def test_a_real_call_does_what_was_counted(student: ModelEntry) -> None:

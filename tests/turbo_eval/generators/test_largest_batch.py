@@ -12,6 +12,9 @@ from turbo_eval.generators.largest_batch import largest_batch, too_large, trial
 from turbo_eval.generators.timed import load_timed
 from turbo_eval.models import find_model
 from turbo_eval.records import Prompt
+from turbo_train.nets.cuda_graph import GraphedDenoiser
+from turbo_train.nets.fast_path import FastPath
+from turbo_train.nets.quickened import quicken
 
 PROGRAM = """
 import resource, sys
@@ -88,3 +91,11 @@ def test_memory_that_really_runs_out(tiny_student: Path, tmp_path: Path, asked: 
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f"out of memory at --batch {asked}" in done.stdout and said in done.stdout
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_what_was_recorded_for_a_try_is_forgotten(tiny_student: Path, tmp_path: Path) -> None:
+    entry = find_model(str(tiny_student))
+    quick = quicken(load_timed(entry, "cuda").model, FastPath(cuda_graphs=True), "cuda")
+    assert trial(quick.model, entry.setting, Prompt("p", "a red circle"), tmp_path)(2)
+    assert isinstance(quick.model.denoiser, GraphedDenoiser) and not quick.model.denoiser._recordings

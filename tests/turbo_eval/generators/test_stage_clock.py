@@ -96,7 +96,7 @@ def slowed(function: Callable[..., object], delay_s: float) -> Callable[..., obj
 def test_slow_work_is_found_in_its_stage_alone(
     tiny_student: Path, tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry, delay_s = find_model(str(tiny_student)), 0.3
+    entry, delay_s = find_model(str(tiny_student)), 0.15
     model = load_timed(entry, "cpu").model
     tiny = TimedCall(LatentGenerator(model, entry.setting, batch=1), [PROMPT], 0, tmp_path)
     tiny()

@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 from speed_records import STUDENT_S, TEACHER, TEACHER_S, WORLD, cpu_record, row_of
 
 from turbo_eval.timing.baseline import STAMP, NotValid, compare, save_baseline
+from turbo_eval.timing.power import smallest_found
 from turbo_eval.timing.record import FIRST, REMAINING, WALL, Reason, SpeedRecord
 from turbo_eval.timing.record_file import read_record
 from turbo_eval.timing.two_sessions import CAVEAT, change, independent_ratio
@@ -131,6 +132,40 @@ def test_too_few_runs_have_a_ratio_and_no_verdict() -> None:
     assert (few.ratio, few.interval, few.verdict, few.smallest_found) == (2.0, None, None, None)
     short = replace(record(), rows=(row_of("world-turbo", WORLD, STUDENT_S, 4),))
     assert any("too few runs" in said for said in compare(record(), short).sentences())
+
+
+@pytest.mark.parametrize(("runs", "is_known"), [(6, False), (9, False), (10, True)])
+def test_a_few_runs_have_a_verdict_and_nothing_infinite(runs: int, is_known: bool) -> None:
+    few = replace(record(), rows=(row_of("world-turbo", WORLD, STUDENT_S, runs),))
+    (row,) = compare(few, few).rows
+    assert row.wall.verdict == "no difference" and (row.wall.smallest_found is not None) == is_known
+    said = compare(few, few).sentences()[0]
+    assert "no difference" in said and "inf %" not in said and ("four times of five" in said) == is_known
+
+
+def test_unequal_sides_are_as_sure_as_equal_ones_between_them() -> None:
+    rng = np.random.default_rng(6)
+    for old, new, between in ((93, 93, 93), (186, 186, 186), (12, 60, 20)):
+        a, b = rng.normal(1, 0.02, old).tolist(), rng.normal(1, 0.02, new).tolist()
+        cv = float(np.hypot(np.std(a, ddof=1) / np.mean(a), np.std(b, ddof=1) / np.mean(b)) / np.sqrt(2))
+        assert change(a, b).smallest_found == pytest.approx(smallest_found(cv, between), rel=1e-9)
+
+
+@pytest.mark.parametrize("side", ["baseline", "now"])
+@pytest.mark.parametrize("stages", [(), (WALL, FIRST, REMAINING)])
+def test_a_row_that_a_signal_ended_before_its_first_run_is_refused_or_left_out(
+    side: str, stages: tuple[str, ...]
+) -> None:
+    whole = record()
+    row = replace(whole.rows[0], runs_s=dict.fromkeys(stages, ()), reasons=(Reason("INTERRUPTED", "after 0 runs"),))
+    cut = replace(whole, rows=(row, whole.rows[1]))
+    pair = (cut, whole) if side == "baseline" else (whole, cut)
+    with pytest.raises(NotValid, match=f"{side}: world-turbo is INVALID"):
+        compare(*pair)
+    forced = compare(*pair, force=True)
+    assert [row.name for row in forced.rows] == ["world-teacher"] and forced.stamp
+    left_out = forced.without_baseline if side == "baseline" else forced.not_measured
+    assert left_out == ("world-turbo",)
 
 
 def test_denoising_is_judged_apart_from_the_whole() -> None:

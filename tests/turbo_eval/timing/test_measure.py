@@ -78,9 +78,19 @@ def test_a_signal_ends_it_after_the_round_in_hand_and_keeps_what_is_there(after:
     assert measured.stopped_by == "interrupted"
     warmups = min(after + 1, 2)
     assert [len(own) for own in measured.warmups_s.values()] == [warmups] * 2
+    assert rounds == after + 1
     runs = 2 * (after + 1 - warmups)
     assert [len(own.get(WALL, ())) for own in measured.runs_s.values()] == [runs] * 2
     assert len(clock.order) == 2 * (warmups + runs)
+
+
+def test_it_is_asked_after_every_round_so_that_nothing_at_the_end_goes_unseen() -> None:
+    asked: list[int] = []
+    clock = FakeClock()
+    work = clocked(clock.plain("a", [1.0]), clock)
+    rules = Rules(min_runs=8, max_runs=8, min_warmups=3, max_warmups=3)
+    measured = measure_rounds({"a": work}, rules, clock, lambda: bool(asked.append(len(clock.order))))
+    assert asked == [1, 2, 3, 5, 7, 9, 11] and measured.stopped_by == "interval within +-1.0%"
 
 
 def test_a_slow_drift_of_the_machine_falls_on_all_alike() -> None:

@@ -85,6 +85,11 @@ def test_every_damage_is_named_with_its_place(tmp_path: Path) -> None:
     assert "record.rows[1].runs_s.wall[0]" in said(lambda whole: row(whole)["runs_s"]["wall"].insert(0, "1.0"))
     assert "{} at record.rows" in said(lambda whole: whole["record"].update(rows={}))
     assert "NaN is no number" in said(lambda whole: row(whole).update(load_s=float("nan")))
+    runs = "record.rows[1].runs_s"
+    assert f"no field 'wall' at {runs}" in said(lambda whole: row(whole)["runs_s"].pop("wall"))
+    assert f"unknown field 'decode' at {runs}" in said(lambda whole: row(whole)["runs_s"].update(decode=[]))
+    assert f"not as many runs of each stage at {runs}" in said(lambda whole: row(whole)["runs_s"]["wall"].pop())
+    assert f"took no time at {runs}.wall" in said(lambda whole: row(whole)["runs_s"]["wall"].__setitem__(0, 0.0))
     assert "schema_version 2" in said(lambda whole: whole.update(schema_version=2))
     assert "no schema_version" in said(lambda whole: whole.pop("schema_version"))
 

@@ -85,6 +85,13 @@ def test_a_stamp_stands_over_every_picture(students: bytes) -> None:
     assert count(stamped, BAD) > 0
 
 
+def test_a_long_stamp_leaves_the_picture_its_room(students: bytes, scatter: bytes) -> None:
+    """Matplotlib would warn, and warnings are errors here, of panels with no height."""
+    long = replace(STUDENTS, stamp="INCOMPARABLE: " + "one core against two; " * 150)
+    assert count(draw_stages(long), COLOURS[REMAINING]) > 0.7 * count(students, COLOURS[REMAINING])
+    assert count(draw_scatter(replace(cpu_record(), stamp=long.stamp), SCORES), GOOD) > 0.7 * count(scatter, GOOD)
+
+
 def test_equal_records_are_equal_bytes(students: bytes, scatter: bytes) -> None:
     assert draw_stages(STUDENTS) == students
     assert draw_scatter(cpu_record(), SCORES) == scatter

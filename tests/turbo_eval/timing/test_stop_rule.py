@@ -45,10 +45,22 @@ def test_the_reason_is_the_rule_that_ended_it() -> None:
     assert rules.why_stop([steady], 0.0, look=True) == "interval within +-1.0%"
     assert rules.why_stop([steady], 0.0, look=False) == ""
     assert rules.why_stop([steady, noisy], 0.0, look=True) == ""
-    assert rules.why_stop([steady, noisy], 60.0, look=False) == "time limit of 60 s"
+    assert rules.why_stop([steady, noisy], 60.0, look=False) == "time limit of 60 s, with the fewest runs (6)"
+    assert rules.why_stop([noisy, noisy * 2], 60.0, look=False).startswith("time limit")
+    assert rules.why_stop([noisy * 2], 60.0, look=False) == "time limit of 60 s"
     assert rules.why_stop([steady, steady], 60.0, look=False) == "interval within +-1.0%"
     assert rules.why_stop([noisy * 17], 0.0, look=False) == "limit of 100 runs"
     assert rules.why_stop([steady[:4]], 1000.0, look=True) == ""
+
+
+def test_beyond_the_time_limit_a_very_slow_work_is_called_the_fewest_times_and_no_more() -> None:
+    clock = FakeClock()
+    rules = Rules(max_s=10.0)
+    works = {"slow": clock.staged([100.0, 150.0] * 50), "fast": clock.staged([0.1] * 100)}
+    measured = measure_rounds(works, rules, clock)
+    assert measured.stopped_by == "time limit of 10 s, with the fewest runs (12)"
+    assert {len(own) for own in measured.warmups_s.values()} == {rules.min_warmups}
+    assert {len(own[WALL]) for own in measured.runs_s.values()} == {rules.fewest_runs}
 
 
 def test_the_fewest_runs_are_whole_rounds_and_enough_for_an_interval() -> None:
@@ -95,7 +107,8 @@ def test_it_ends_for_any_work_even_by_a_clock_that_stands_still(seconds: list[fl
     runs = len(measured.runs_s["work"][WALL])
     assert rules.fewest_runs <= runs <= rules.max_runs
     assert len(measured.warmups_s["work"]) <= rules.max_warmups
-    assert measured.stopped_by in {"interval within +-1.0%", "time limit of 30 s", "limit of 200 runs"}
+    why = measured.stopped_by.partition(",")[0]
+    assert why in {"interval within +-1.0%", "time limit of 30 s", "limit of 200 runs"}
     if measured.stopped_by.startswith("limit"):
         assert runs == 200
     if measured.stopped_by.startswith("time"):

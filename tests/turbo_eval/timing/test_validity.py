@@ -10,6 +10,7 @@ import pytest
 
 from turbo_eval.timing.drift import drift_of
 from turbo_eval.timing.gpu_watch import POWER_CAP, GpuSeen
+from turbo_eval.timing.intervals import median_interval
 from turbo_eval.timing.record import DECODE, ENCODE, FIRST, REMAINING, TEXT, WALL, Reason
 from turbo_eval.timing.validity import (
     CLOCK_DRIFT,
@@ -85,6 +86,8 @@ def test_a_trend_of_the_runs() -> None:
     found = reasons(runs(rising), QUIET)
     assert codes(found) == [CLOCK_DRIFT] and "first to last" in text_of(found) and "3 % allowed" in text_of(found)
     assert reasons(runs(tuple(np.linspace(1.0, 1.029, 20))), QUIET) == ()
+    falling = reasons(runs(rising[::-1]), QUIET)
+    assert codes(falling) == [CLOCK_DRIFT] and "changed by -" in text_of(falling)
     noise = tuple(1 + 0.03 * np.random.default_rng(14).standard_normal(12))
     assert drift_of(noise).relative > 0.06  # by chance
     assert reasons(runs(noise), QUIET) == ()
@@ -101,6 +104,12 @@ def test_scatter() -> None:
     assert codes(found) == [CV_TOO_HIGH]
     assert "5.01 %" in text_of(found) and "5 % allowed" in text_of(found)
     assert reasons(runs(scattered(0.0499)), QUIET) == ()
+    assert "known to" not in text_of(reasons(runs(scattered(0.2)[:5]), QUIET)[1:])
+    noisy = tuple(1 + 0.12 * np.random.default_rng(2).permutation(np.linspace(-1.7, 1.7, 80)))
+    median, low, high = median_interval(noisy)
+    assert low is not None and high is not None
+    known = f"the median is known to +-{50 * (high - low) / median:.2g} %"
+    assert known in text_of(reasons(runs(noisy), QUIET)) and (high - low) / 2 / median < 0.05
 
 
 def test_too_few_runs() -> None:

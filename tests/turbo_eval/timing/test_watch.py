@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from turbo_eval.timing.cpu_watch import CpuTimes, cpu_seen, tree_pids, usable_cores
-from turbo_eval.timing.gpu_watch import POWER_CAP, SLOWED_BY, Gpu, find_gpu, gpu_seen
+from turbo_eval.timing.gpu_watch import POWER_CAP, SLOWED_BY, Gpu, GpuLook, find_gpu, gpu_seen
 from turbo_eval.timing.watch import Watch, busy, busy_gpu
 
 BURN = "import time\nend = time.perf_counter() + {}\nwhile time.perf_counter() < end: pass"
@@ -146,6 +146,32 @@ def test_clock_heat_and_reasons_of_a_gpu() -> None:
     nothing = gpu_seen([gpu().look(())], None, None)
     assert (nothing.first_mhz, nothing.slowed, nothing.highest_c, nothing.processes) == (None, {}, None, ())
     assert gpu(ViolationStatus=SimpleNamespace(violationTime=2_500_000_000)).thermal_s() == 2.5
+
+
+def test_one_look_at_a_clock_that_goes_up_and_down_is_no_drift() -> None:
+    def ends(*clocks: float) -> tuple[float | None, float | None]:
+        seen = gpu_seen([GpuLook(mhz, (), None, ()) for mhz in clocks], None, None)
+        return seen.first_mhz, seen.last_mhz
+
+    assert ends(1980, 1700, 1980, 1700, 1980, 1980, 1980, 1980, 1700) == (1980, 1980)
+    assert ends(*[1980] * 4, *[1700] * 5) == (1980, 1700)
+    assert ends(1980, 1700) == (1980, 1700) and ends(1980) == (1980, 1980)
+
+
+@pytest.mark.parametrize(("before", "after", "between"), [(3, 5, 2), (None, 5, None), (3, None, None), (3, 3, 0)])
+def test_heat_before_the_measurement_does_not_count(
+    before: int | None, after: int | None, between: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spent(seconds: int | None) -> dict[str, Any]:
+        return {} if seconds is None else {"ViolationStatus": SimpleNamespace(violationTime=seconds * 10**9)}
+
+    card = gpu(ComputeRunningProcesses=processes(os.getpid()), **spent(before))
+    monkeypatch.setattr("turbo_eval.timing.watch.find_gpu", lambda device: card)
+    watch = Watch("cuda")
+    watch.look()
+    card.nvml.answers = {"ComputeRunningProcesses": [], **spent(after)}
+    seen = watch.seen().gpu
+    assert seen is not None and seen.thermal_s == between and seen.processes == ()
 
 
 def test_the_library_has_what_it_is_asked_for_and_means_the_same_bits() -> None:

@@ -38,6 +38,20 @@ def test_on_a_gpu_replayed_clips_are_the_plain_ones(
         given = context(kind, rows, seed).cuda()
         made = [sample(one, kind, given) for one in (plain, quick.model)]
         assert_close(made[1], made[0], atol=1e-3, rtol=1e-3)
+    graphed = next(part for part in quick.model.denoiser.modules() if isinstance(part, GraphedDenoiser))  # type: ignore[attr-defined]
+    recorded = [recording.graph for recording in graphed._recordings.values()]
+    assert len(recorded) > 1 and len({graph.pool() for graph in recorded}) == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs a second GPU")
+def test_on_another_gpu_than_the_current_one_replayed_clips_are_the_plain_ones(teacher_folder: Path) -> None:
+    kind, device = KINDS[1], "cuda:1"
+    plain = model(load_teacher(teacher_folder), kind).to(device)
+    quick = quicken(model(load_teacher(teacher_folder), kind).to(device), FastPath(cuda_graphs=True), device).model
+    for seed in (1, 2):
+        given = context(kind, 1, seed).to(device)
+        assert_close(sample(quick, kind, given), sample(plain, kind, given), atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.gpu
