@@ -12,6 +12,7 @@ from turbo_eval.speed_request import DeviceKind, SpeedRequest, filled
 from turbo_eval.timing.cells import Grid, Line
 from turbo_eval.timing.plan import needed, needed_grid
 from turbo_eval.timing.sentences import POWER
+from turbo_eval.timing.stop_rule import Rules
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ class Plan:
     def lines(self) -> tuple[str, ...]:
         """What else is to be known."""
         weights = ("random weights: no files are needed, and none are read",) if self.request.random_weights else ()
-        return (f"measuring ends after {self.request.max_s:g} s at the latest", *weights)
+        rules = Rules()
+        least = f"{rules.min_warmups} warm-ups and {rules.fewest_runs} runs of each row"
+        return (f"measuring ends after about {self.request.max_s:g} s, though not before {least}", *weights)
 
 
 def plan_of(request: SpeedRequest) -> Plan:

@@ -110,7 +110,7 @@ def _measured(
     subjects = _subjects(asked, wanted, device, scratch)
     rates = measure_rates(device, [row.entry.setting.dtype for row in wanted], min(RATES_S, asked.max_s / 10))
     rules, watch = Rules(max_s=asked.max_s), Watch(device)
-    say(f"measuring {', '.join(subjects)}, {asked.max_s:g} s at most")
+    say(f"measuring {', '.join(subjects)}, about {asked.max_s:g} s")
     with finishing(say, "round") as stop:
 
         def look_and_ask() -> bool:

@@ -17,9 +17,10 @@ from turbo_eval.generators.out_of_memory import is_out_of_memory
 from turbo_eval.generators.timed import TimedCall, load_timed
 from turbo_eval.model_table import ModelEntry
 from turbo_eval.records import Prompt
-from turbo_eval.timing.record import WALL, Recipe
+from turbo_eval.timing.record import WALL, Recipe, fingerprint
 from turbo_train.errors import UserError
-from turbo_train.nets.fast_path import FastPath
+from turbo_train.nets.fast_path import RANDOM_TINY_VAE, FastPath
+from turbo_train.nets.folder_files import read_json
 from turbo_train.nets.quickened import Quickened, quicken
 from turbo_train.sampling.finite import NonFiniteLatents
 
@@ -59,7 +60,7 @@ class Subject:
             channels_last=self.fast.channels_last,
             cached_text=self.fast.cached_text,
             decode_frames=model.vae.chunk_frames,
-            vae="full" if self.fast.tiny_vae is None else "tiny",
+            vae=_vae_name(self.fast.tiny_vae),
         )
 
     @property
@@ -119,3 +120,10 @@ def _networks(entry: ModelEntry, fast: FastPath) -> Hashable:
     """Equal for rows that share their networks."""
     same = replace(entry.setting, num_steps=1, guidance_scale=0.0, eta=0.0, motion_gs=None)
     return entry.source, entry.recipe, entry.name, same, fast
+
+
+def _vae_name(tiny: Path | None) -> str:
+    """Of a recipe. Tiny ones of other sizes take other times."""
+    if tiny is None:
+        return "full"
+    return "tiny random" if tiny == RANDOM_TINY_VAE else f"tiny {fingerprint(read_json(tiny / 'config.json'))}"

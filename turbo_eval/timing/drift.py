@@ -14,7 +14,7 @@ import numpy as np
 
 from turbo_eval.timing.intervals import theil_sen
 
-LARGEST, LEVEL = 0.03, 0.05
+LEVEL = 0.05
 MIN_RUNS = 5  # of 4 runs even the steadiest rise has p = 0.083
 
 
@@ -25,10 +25,9 @@ class Drift:
     relative: float
     significant: bool
 
-    @property
-    def flagged(self) -> bool:
-        """Whether the measurement is not to be trusted because of it."""
-        return self.significant and abs(self.relative) > LARGEST
+    def exceeds(self, share: float) -> bool:
+        """Whether there is one for sure, and larger than this share of the median."""
+        return self.significant and abs(self.relative) > share
 
 
 def drift_of(values: Sequence[float]) -> Drift:

@@ -32,8 +32,9 @@ WALL = "wall"
 class Recipe:
     """What was declared to be timed: all that a time may depend on but for machine and software.
 
-    model: its name without its setting. batch: clips in a call. decode_frames: frames decoded at a time. vae: full or
-    tiny. Weights are not among it: a latency does not depend on their values. guidance_scale 1 (ddim) halves the calls.
+    model: its name without its setting. batch: clips in a call. decode_frames: frames decoded at a time. vae: full,
+    or tiny and which. guidance_scale 1 (ddim) halves the calls. Weights are not among it: no time depends on their
+    values.
     """
 
     model: str

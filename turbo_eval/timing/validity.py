@@ -17,19 +17,21 @@ from turbo_eval.timing.intervals import coefficient_of_variation, median_interva
 from turbo_eval.timing.record import STAGES, WALL, Reason
 from turbo_eval.timing.watch import Seen
 
-THROTTLED, FOREIGN_PROCESS, CLOCK_DRIFT = "THROTTLED", "FOREIGN_PROCESS", "CLOCK_DRIFT"
-CV_TOO_HIGH, TOO_FEW_SAMPLES = "CV_TOO_HIGH", "TOO_FEW_SAMPLES"
-UNACCOUNTED_TIME, INTERRUPTED = "UNACCOUNTED_TIME", "INTERRUPTED"
-
-MEANINGS: Mapping[str, str] = {
-    THROTTLED: "heat or the power supply held the clock down; the power cap, part of the hardware, does not count",
-    FOREIGN_PROCESS: "others computed on the same GPU, or used more of the CPU cores than is allowed",
-    CLOCK_DRIFT: "the GPU's clock changed, or the runs became steadily slower or faster",
-    CV_TOO_HIGH: "the runs scatter too much: standard deviation / mean of the whole call",
-    TOO_FEW_SAMPLES: "fewer runs than were asked for, or than an interval of the median needs",
-    UNACCOUNTED_TIME: "the stages do not add up to the whole call",
-    INTERRUPTED: "a signal ended the measurement before its rule did",
-}
+THROTTLED = "THROTTLED"
+"""Heat or the power supply held the clock down; the power cap, part of the hardware, does not count."""
+FOREIGN_PROCESS = "FOREIGN_PROCESS"
+"""Others computed on the same GPU, or used more of the CPU cores than is allowed."""
+CLOCK_DRIFT = "CLOCK_DRIFT"
+"""The GPU's clock changed, or the runs became steadily slower or faster."""
+CV_TOO_HIGH = "CV_TOO_HIGH"
+"""The runs scatter too much: standard deviation / mean of the whole call."""
+TOO_FEW_SAMPLES = "TOO_FEW_SAMPLES"
+"""Fewer runs than were asked for, or than an interval of the median needs."""
+UNACCOUNTED_TIME = "UNACCOUNTED_TIME"
+"""The stages do not add up to the whole call."""
+INTERRUPTED = "INTERRUPTED"
+"""A signal ended the measurement before its rule did."""
+CODES = (THROTTLED, FOREIGN_PROCESS, CLOCK_DRIFT, CV_TOO_HIGH, TOO_FEW_SAMPLES, UNACCOUNTED_TIME, INTERRUPTED)
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def _of_runs(wall_s: Sequence[float], min_runs: int, allowed: Allowed) -> Iterat
     if len(wall_s) < fewest:
         yield Reason(TOO_FEW_SAMPLES, f"{len(wall_s)} run{'s' if len(wall_s) != 1 else ''}, {fewest} are the fewest")
     drift = drift_of(wall_s)
-    if drift.significant and abs(drift.relative) > allowed.drift:
+    if drift.exceeds(allowed.drift):
         text = f"the runs changed by {_signed(drift.relative)} from first to last, {_percent(allowed.drift)} allowed"
         yield Reason(CLOCK_DRIFT, text)
     if len(wall_s) > 1 and (cv := coefficient_of_variation(wall_s)) > allowed.cv:

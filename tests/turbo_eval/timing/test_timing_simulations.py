@@ -21,6 +21,7 @@ from turbo_eval.timing.power import power
 from turbo_eval.timing.record import WALL
 from turbo_eval.timing.speed_ups import verdict
 from turbo_eval.timing.stop_rule import Rules
+from turbo_eval.timing.validity import ALLOWED
 
 N, SEED = 2000, 20261124
 FOREVER = 1e9
@@ -144,7 +145,7 @@ def test_drift_is_flagged_through_the_engine() -> None:
                 seen = simulate(noise, fixed(runs), drift * 100 / runs)
                 with collector_off():
                     found = [drift_of(measured.runs_s["0"][WALL]) for measured in seen]
-                certain, flagged = sum(d.significant for d in found), sum(d.flagged for d in found)
+                certain, flagged = sum(d.significant for d in found), sum(d.exceeds(ALLOWED.drift) for d in found)
                 shares = f"{100 * certain / N:13.1f}  {100 * flagged / N:9.1f}"
                 print(f"{100 * cv:4.0f}  {runs:4}  {100 * drift:7.0f}  {shares}")
                 if (not drift and not holds(certain, 0.04, 0.06)) or (

@@ -14,10 +14,10 @@ from turbo_eval.timing.intervals import median_interval
 from turbo_eval.timing.record import DECODE, ENCODE, FIRST, REMAINING, TEXT, WALL, Reason
 from turbo_eval.timing.validity import (
     CLOCK_DRIFT,
+    CODES,
     CV_TOO_HIGH,
     FOREIGN_PROCESS,
     INTERRUPTED,
-    MEANINGS,
     THROTTLED,
     TOO_FEW_SAMPLES,
     UNACCOUNTED_TIME,
@@ -37,7 +37,7 @@ def runs(wall: Sequence[float] = STEADY, stages: float = 1.0) -> Mapping[str, tu
 
 
 def codes(found: Sequence[Reason]) -> list[str]:
-    assert all(reason.code in MEANINGS and reason.text for reason in found)
+    assert all(reason.code in CODES and reason.text for reason in found)
     return [reason.code for reason in found]
 
 
@@ -144,4 +144,4 @@ def test_several_doubts_are_all_said() -> None:
         runs(scattered(0.2)[:4], stages=0.5), replace(QUIET, others_share=0.5, throttles=1), interrupted=True
     )
     assert codes(found) == [THROTTLED, FOREIGN_PROCESS, TOO_FEW_SAMPLES, CV_TOO_HIGH, UNACCOUNTED_TIME, INTERRUPTED]
-    assert set(codes(found)) | {CLOCK_DRIFT} == set(MEANINGS)
+    assert set(codes(found)) | {CLOCK_DRIFT} == set(CODES)
