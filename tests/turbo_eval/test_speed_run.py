@@ -20,10 +20,10 @@ from turbo_eval.generators import rates, subject
 from turbo_eval.generators.subject import Loading
 from turbo_eval.models import find_model
 from turbo_eval.records import Prompt
-from turbo_eval.speed_request import SpeedRequest
+from turbo_eval.speed_request import WORLD_TINY_VAE, SpeedRequest
 from turbo_eval.speed_run import RECORD_FILE, SCATTER_FILE, STAGES_FILE, TABLE_FILE, Spoken, run_speed
 from turbo_eval.timing.baseline import NotValid
-from turbo_eval.timing.record import DECODE, FIRST, REMAINING, STAGES, TEXT, WALL, SpeedRow
+from turbo_eval.timing.record import DECODE, FIRST, REMAINING, STAGES, TEXT, WALL, SpeedRow, fingerprint
 from turbo_eval.timing.record_file import read_record, write_record
 from turbo_eval.timing.validity import INTERRUPTED
 from turbo_train.errors import UserError
@@ -32,6 +32,7 @@ from turbo_train.nets.quickened import Quickened
 
 ONE_STEP = SpeedRequest(models=("world-teacher:1",), max_s=0.2, threads=1, device="cpu", frames=4, size=(16, 16))
 TWO_STEPS = replace(ONE_STEP, models=("world-turbo:2",), against="world-turbo:1")
+WORLD_TINY = f"tiny {fingerprint(json.loads((WORLD_TINY_VAE / 'config.json').read_text()))}"
 CLIP = "16x16-4frames"
 
 
@@ -115,7 +116,7 @@ def test_options_alone_and_together_are_held_against_none_with_the_clips_differe
     assert (base.recipe.decode_frames, all_options.recipe.decode_frames) == (1, 16)
     for own in (*others, all_options):
         assert own.difference is not None and own.difference.than == base.name
-        tiny = own.recipe.vae == "tiny"  # the embedded world's own, for no folder was given: near, but not the same
+        tiny = own.recipe.vae == WORLD_TINY  # the embedded world's own, for no folder was given: near, but not the same
         assert tiny == own.name.endswith(("tiny-vae", "all-options"))
         assert own.tflop[DECODE] < 0.5 * base.tflop[DECODE] if tiny else own.difference.max_levels <= 2
         assert own.difference.psnr_db is None or own.difference.psnr_db > (20 if tiny else 50)
@@ -155,7 +156,7 @@ def test_an_incomparable_baseline_is_refused_after_everything_is_written(tmp_pat
     refused = run_speed(replace(ONE_STEP, baseline=baseline, vae="tiny", out=tmp_path / "out"))
     assert isinstance(refused.refusal, UserError) and "cpu" in str(refused.refusal)
     assert (tmp_path / "out" / TABLE_FILE).is_file() and not refused.record.stamp
-    assert [own.recipe.vae for own in refused.record.rows] == ["tiny"]  # without a folder: the embedded world's
+    assert [own.recipe.vae for own in refused.record.rows] == [WORLD_TINY]  # without a folder: the embedded world's
 
 
 def test_a_forced_comparison_is_stamped_and_becomes_no_baseline(tmp_path: Path) -> None:
