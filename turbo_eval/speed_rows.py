@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from turbo_eval.generators.difference import difference
@@ -49,7 +49,7 @@ def _row(wanted: Wanted, subject: Subject, measured: Measured, seen: Seen, rules
         tflop=tflop_of(work),
         floor_s=floor_s(work, wanted.entry.setting.dtype, rates),
         memory={},
-        notes=subject.quick.notes,
+        notes=(*subject.quick.notes, *_cached(subject)),
         reasons=reasons(
             runs_s,
             seen,
@@ -57,6 +57,11 @@ def _row(wanted: Wanted, subject: Subject, measured: Measured, seen: Seen, rules
             interrupted=measured.stopped_by == INTERRUPTED,
         ),
     )
+
+
+def _cached(subject: Subject) -> Iterator[str]:
+    if subject.quick.compiled is not None and subject.quick.compiled.from_cache:
+        yield "compiled kernels came from torch's cache on the disk: the first compilation takes longer"
 
 
 def _with_memory(row: SpeedRow, subject: Subject) -> SpeedRow:

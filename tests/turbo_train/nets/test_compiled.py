@@ -124,6 +124,19 @@ def test_compiled_it_gives_the_same_and_says_how_long_compiling_took(kind: str) 
 
 
 @pytest.mark.slow
+def test_kernels_that_an_earlier_compilation_left_are_known_to_be_from_the_cache() -> None:
+    kind = "videocrafter2 student"
+    found = []
+    for _ in range(2):
+        torch._dynamo.reset()
+        net = denoiser(kind)
+        compiled = CompiledDenoiser(net, net.unet)
+        call(compiled, kind, context(kind))
+        found.append(compiled.from_cache)
+    assert found == [False, True]
+
+
+@pytest.mark.slow
 def test_the_search_for_the_fastest_kernels_gives_the_same() -> None:
     kind = "videocrafter2 student"
     net, plain = denoiser(kind), denoiser(kind)
