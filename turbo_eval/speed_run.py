@@ -82,7 +82,7 @@ def run_speed(request: SpeedRequest) -> Spoken:
     notes = [*_busy(device), *(["random weights: times do not depend on their values"] * asked.random_weights)]
     with tempfile.TemporaryDirectory(prefix="turbo-eval-speed-") as scratch:
         record = _measured(asked, wanted, device, Path(scratch), notes)
-    return _written(request, record, baseline, quality)
+    return written(request, record, baseline, quality)
 
 
 def _quality(request: SpeedRequest, wanted: Sequence[Wanted]) -> Quality | None:
@@ -160,7 +160,7 @@ def _races(wanted: Sequence[Wanted], rows: Sequence[SpeedRow]) -> Iterator[Speed
             yield from speed_ups([named[row.name]], named[against])
 
 
-def _written(
+def written(
     request: SpeedRequest, record: SpeedRecord, baseline: SpeedRecord | None, quality: Quality | None
 ) -> Spoken:
     """Everything of the record, whatever becomes of the baselines."""
