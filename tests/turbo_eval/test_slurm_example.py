@@ -39,6 +39,7 @@ def options(student: Path, suite: Path, out: Path, *more: str) -> list[str]:
     return ["--model", str(student), "--suite", str(suite), "--out", str(out), *fixed, *more]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="a shell script")
 def test_an_array_makes_one_run_and_one_task_prints_the_table(
     tiny_student: Path, suite: Path, tmp_path: Path, repository: Path
@@ -51,6 +52,7 @@ def test_an_array_makes_one_run_and_one_task_prints_the_table(
     assert len((tmp_path / "array" / "scores.jsonl").read_text().splitlines()) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="a shell script")
 def test_slurms_notice_ends_a_task_with_75_and_keeps_its_work(
     tiny_teacher: Path, suite: Path, tmp_path: Path, repository: Path

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pytest
 from drill import Drill
 
 UNITS = 2
@@ -52,6 +53,7 @@ def test_a_clip_is_on_the_disk_before_its_row(new_drill: Callable[..., Drill]) -
         assert ("fsync", parent or ".") in recorded[at : at + 3]
 
 
+@pytest.mark.slow
 def test_a_kill_at_every_step_of_a_run_harms_nothing(
     new_drill: Callable[..., Drill], undisturbed: Callable[[int], bytes]
 ) -> None:

@@ -83,6 +83,7 @@ def test_the_network_compiles_to_one_graph_with_the_same_numbers(name: str) -> N
     assert counter.frame_count == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_a_network_that_learns_compiles_to_one_graph_with_the_same_gradients(checkpointing: bool) -> None:
     conditions = CONDITIONS["student with guidance and motion"][1]
