@@ -55,7 +55,7 @@ class Subject:
             height_px=height * model.vae.factor,
             width_px=width * model.vae.factor,
             dtype=setting.dtype,
-            compile="off" if self.quick.notes else self.fast.compile,
+            compile="off" if self.quick.fell_back else self.fast.compile,
             cuda_graphs=self.fast.cuda_graphs,
             channels_last=self.fast.channels_last,
             cached_text=self.fast.cached_text,
@@ -66,7 +66,7 @@ class Subject:
     @property
     def compile_s(self) -> float | None:
         """compiling_s; None where the network is run as it is."""
-        return None if self.quick.notes else self.compiling_s
+        return None if self.quick.fell_back else self.compiling_s
 
 
 class Loading:

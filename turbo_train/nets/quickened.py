@@ -30,9 +30,14 @@ class Quickened:
     compiled: CompiledDenoiser | None = None
 
     @property
+    def fell_back(self) -> bool:
+        """Whether it runs uncompiled though it was to be compiled; known after the first call."""
+        return self.compiled is not None and bool(self.compiled.note)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know of it; complete after the first call."""
-        return (self.compiled.note,) if self.compiled and self.compiled.note else ()
+        return (self.compiled.note,) if self.compiled and self.fell_back else ()
 
     @property
     def compile_s(self) -> float | None:

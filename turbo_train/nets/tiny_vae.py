@@ -13,36 +13,22 @@ from typing import NoReturn
 
 import torch
 from diffusers import AutoencoderTiny
-from torch import Tensor, nn
+from torch import Tensor
 
 from turbo_train.errors import UserError
 from turbo_train.nets.folder_files import first_line, read_json, remedy
 from turbo_train.nets.key_layout import check_layout
 from turbo_train.nets.protocols import VideoVAE
 from turbo_train.nets.tensor_files import read_safetensors
+from turbo_train.nets.vae import FrameVAE
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 WIDTH = 64  # TAESD's, everywhere
 BLOCKS = 3  # on each level but the finest, which has one
 
 
-class TinyVAE(nn.Module):
-    """An AutoencoderTiny as a VideoVAE that decodes. At most `chunk_frames` frames are in flight.
-
-    ValueError, when latents come, for chunk_frames below 1.
-    """
-
-    def __init__(self, vae: AutoencoderTiny, chunk_frames: int = 16) -> None:
-        super().__init__()
-        self.vae = vae
-        self.chunk_frames = chunk_frames
-        self.scaling_factor = float(vae.config["scaling_factor"])
-
-    @property
-    def latent_channels(self) -> int:
-        """C."""
-        channels: int = self.vae.config["latent_channels"]
-        return channels
+class TinyVAE(FrameVAE):
+    """An AutoencoderTiny as a VideoVAE that decodes, as FrameVAE does."""
 
     @property
     def factor(self) -> int:
@@ -50,23 +36,13 @@ class TinyVAE(nn.Module):
         levels = len(self.vae.config["num_decoder_blocks"])
         return int(self.vae.config["upsampling_scaling_factor"] ** (levels - 1))
 
-    def encode(self, frames_BTCHW: Tensor) -> NoReturn:
+    def encode(self, frames_BTCHW: Tensor, generator: torch.Generator | None = None) -> NoReturn:
         """UserError: its encoder only comes near the latents that the denoiser was trained on."""
         raise UserError(
             found="a tiny VAE where frames are to be encoded",
             expected="the VAE that the model was trained with",
             run_next="the same command with --vae full",
         )
-
-    def decode(self, z_BCTHW: Tensor) -> Tensor:
-        """Latents to frames (B, T, 3, H, W), not clamped, in the network's dtype; differentiable."""
-        if self.chunk_frames < 1:
-            raise ValueError(f"chunk_frames {self.chunk_frames}, not 1 or more")
-        weight = next(self.vae.decoder.parameters())
-        z = (z_BCTHW.transpose(1, 2) / self.scaling_factor).flatten(0, 1)
-        parts = [self.vae.decode(part.to(weight.dtype)).sample for part in z.split(self.chunk_frames)]
-        frames_BTCHW: Tensor = torch.cat(parts).unflatten(0, (len(z_BCTHW), -1))
-        return frames_BTCHW
 
 
 def load_tiny_vae(folder: Path, full: VideoVAE) -> TinyVAE:

@@ -8,19 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 
 from turbo_train.diffusion.schedule import full_precision
 
 
 class FrameVAE(nn.Module):
-    """An AutoencoderKL as a VideoVAE. At most `chunk_frames` frames are in flight, which bounds the memory.
+    """An AutoencoderKL as a VideoVAE (an AutoencoderTiny: tiny_vae.py).
 
+    At most `chunk_frames` frames are in flight, which bounds the memory.
     ValueError, when frames come, for chunk_frames below 1.
     """
 
-    def __init__(self, vae: AutoencoderKL, chunk_frames: int = 16) -> None:
+    def __init__(self, vae: AutoencoderKL | AutoencoderTiny, chunk_frames: int = 16) -> None:
         super().__init__()
         self.vae = vae
         self.chunk_frames = chunk_frames
@@ -62,5 +63,5 @@ class FrameVAE(nn.Module):
     def _chunks(self, x_BT: Tensor) -> Iterator[Tensor]:
         if self.chunk_frames < 1:
             raise ValueError(f"chunk_frames {self.chunk_frames}, not 1 or more")
-        dtype = self.vae.decoder.conv_in.weight.dtype
+        dtype = next(self.vae.decoder.parameters()).dtype
         return (part.to(dtype) for part in x_BT.flatten(0, 1).split(self.chunk_frames))
